@@ -1,0 +1,192 @@
+"""Derivatives from values alone: central differences in float64 that know when they are wrong."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+# A power of two, so that x + STEP is exact for most x. The error of the extrapolated difference
+# is of the order STEP**4 where the function bends on a scale of 1: far below its rounding error.
+STEP = 2.0**-13
+# Tried in turn until two steps agree: a larger one drowns less in rounding, smaller ones stay
+# clear of a kink nearby and follow a function that bends on a small scale.
+FACTORS = (1, 32, 1 / 32, 1 / 1024)
+# A random direction that meets a kink is halved until its sound parts are found: at most so often.
+SPLITS = 64
+
+
+@dataclass(frozen=True)
+class Slope:
+    """A derivative, and the rounding error that it may carry."""
+
+    value: float
+    rounding: float
+
+
+def step_for(x):
+    """The step to move `x` by: in proportion to its size, where that is from 1e-3 to 1."""
+    size = np.sqrt(np.mean(np.square(x))) if np.size(x) else 0.0
+    return STEP * 2.0 ** np.round(np.log2(np.clip(size, 1e-3, 1))) if size else STEP
+
+
+def rounding_error(values, step):
+    """What rounding may add to a difference quotient of sum(values)."""
+    return 16 * np.finfo("float64").eps * np.linalg.norm(values) / step
+
+
+def slope(line, centre, *, step, magnitude, tolerance):
+    """The derivative of sum(line(t)) at t = 0, or None where there is none to trust.
+
+    Two central differences, of step h and h/2, give by Richardson extrapolation a value with
+    an error of order h^4. A kink or a jump *near* t = 0 makes the two disagree, and a smaller
+    step is tried. A kink *at* t = 0 leaves them equal (both are the mean of the two sides), but
+    its second difference, divided by h, stays as it is when h is halved; that of a smooth
+    function halves too.
+
+    Args:
+        line: function of a number t that returns an array; its sum is differentiated.
+        centre: `line(0)`.
+        step: the first h.
+        magnitude: size that such derivatives have; what is small beside it does not matter.
+        tolerance: relative error that the result is wanted for.
+    """
+    for h in step * np.array(FACTORS):
+        (up, down), (far_up, far_down) = ((line(t), line(-t)) for t in (h / 2, h))
+        near, far = np.sum(up - down) / h, np.sum(far_up - far_down) / (2 * h)
+        value, rounding = near + (near - far) / 3, rounding_error(centre, h)
+        allowed = tolerance / 4 * max(magnitude, abs(value)) + rounding
+        # Written so that a NaN, beyond the domain of the function, does not pass.
+        if not abs(near - far) / 3 <= allowed:
+            continue
+        bend = abs(np.sum(up - centre + (down - centre))) / (h / 2)
+        far_bend = abs(np.sum(far_up - centre + (far_down - centre))) / h
+        if bend > 4 * allowed and bend > 0.75 * far_bend:
+            return None
+        return Slope(value, rounding)
+    return None
+
+
+class Derivatives:
+    """The derivatives of sum(function(x)) by a tensor x, as far as there are any.
+
+    Taken by single elements (random ones, where x has more than `elements`) and along random
+    directions through all elements. Attributes: `found`, pairs of an index or a direction and
+    its `Slope`; `kinks`, how many of the points `tried` have no derivative; `smooth`, 0 at the
+    elements that are at a kink, else 1.
+    """
+
+    def __init__(
+        self, function, x, *, magnitude, tolerance, elements, directions, generator
+    ):
+        self._function, self._x, self._centre = function, x, function(x)
+        self._magnitude, self._tolerance = magnitude, tolerance
+        self.shape = x.shape
+        self.found, self.kinks, self.tried = [], 0, 0
+        self.smooth = np.ones(x.shape)
+        for flat in np.sort(generator.permutation(x.size)[:elements]):
+            self._by_element(self._index(flat))
+        for _ in range(directions):
+            self._along(generator.standard_normal(x.shape) * self.smooth)
+
+    @property
+    def inconclusive(self):
+        return 2 * self.kinks > self.tried
+
+    @property
+    def elements(self):
+        """(indices, derivatives) of the single elements."""
+        found = [(where, slope.value) for where, slope in self.found if isinstance(where, tuple)]
+        indices = np.array([index for index, _ in found], int).reshape(len(found), len(self.shape))
+        return indices, np.array([value for _, value in found])
+
+    def error(self, gradient):
+        """The largest relative error of a gradient at the points found."""
+        return max((self._error(gradient, *point) for point in self.found), default=0.0)
+
+    def worst(self, gradient):
+        """(index, derivative) where a gradient is most wrong.
+
+        Where no single element that was looked at is wrong, the worst direction is halved until
+        one is left.
+        """
+        def error(point):
+            return self._error(gradient, *point)
+
+        single = [point for point in self.found if isinstance(point[0], tuple)]
+        where, slope = max(single or self.found, key=error)
+        if error((where, slope)) <= self._tolerance:
+            where, slope = max(self.found, key=error)
+        while not isinstance(where, tuple):
+            halves = [self._as_index(half) for half in _halves(where)]
+            halves = [(half, self._slope(half)) for half in halves]
+            halves = [point for point in halves if point[1] is not None]
+            if not halves:
+                return self._index(np.argmax(np.abs(where))), np.nan
+            where, slope = max(halves, key=error)
+        return where, slope.value
+
+    def _by_element(self, index):
+        self.tried += 1
+        slope = self._slope(index)
+        if slope is None:
+            self.kinks += 1
+            self.smooth[index] = 0
+        else:
+            self.found.append((index, slope))
+
+    def _along(self, direction):
+        """Adds the slope along a direction, or along those of its parts that meet no kink."""
+        parts, splits = [direction] if np.any(direction) else [], SPLITS
+        while parts:
+            part = parts.pop()
+            slope = self._slope(part)
+            if slope is None and splits and np.count_nonzero(part) > 1:
+                splits -= 1
+                parts += _halves(part)
+                continue
+            self.tried += 1
+            if slope is None:
+                self.kinks += 1
+            else:
+                self.found.append((part, slope))
+
+    def _slope(self, where):
+        direction = where
+        if isinstance(where, tuple):
+            direction = np.zeros(self.shape)
+            direction[where] = 1
+        return slope(
+            lambda t: self._function(self._x + t * direction),
+            self._centre,
+            step=step_for(self._x),
+            magnitude=self._magnitude * np.linalg.norm(direction),
+            tolerance=self._tolerance,
+        )
+
+    def _error(self, gradient, where, slope):
+        if isinstance(where, tuple):
+            analytic, length = gradient[where], 1.0
+        else:
+            analytic, length = np.sum(gradient * where), np.linalg.norm(where)
+        scale = max(
+            abs(analytic), abs(slope.value), self._magnitude * length,
+            slope.rounding / self._tolerance,
+        )
+        return abs(analytic - slope.value) / scale if scale else 0.0
+
+    def _index(self, flat):
+        return tuple(int(k) for k in np.unravel_index(flat, self.shape))
+
+    def _as_index(self, direction):
+        """A direction of one element as its index; any other as it is."""
+        support = np.flatnonzero(direction)
+        return self._index(support[0]) if len(support) == 1 else direction
+
+
+def _halves(direction):
+    """The direction cut in two."""
+    halves = []
+    for part in np.array_split(np.flatnonzero(direction), 2):
+        half = np.zeros(direction.size)
+        half[part] = direction.flat[part]
+        halves.append(half.reshape(direction.shape))
+    return halves

@@ -1,0 +1,105 @@
+"""Losses, each in one op with the layer that belongs before it: exact and stable gradients."""
+
+import keras
+import tensorflow as tf
+
+from custom_layers.gradient import differentiable
+from custom_layers.registration import register
+
+
+@differentiable
+def softmax_cross_entropy(z, t):
+    """Softmax and cross entropy in one: -sum t log softmax(z), in nats.
+
+    Forward:   L = sum over c of t_c * (log sum exp z - z_c)
+    Backward:  dz = dL * (softmax(z) * sum t - t),  dt = -dL * log softmax(z)
+    Shapes:    logits z (..., C), targets t (..., C) or integer labels t (...) -> L (...)
+    Raises:    InvalidArgumentError for a label outside 0 .. C-1 (CPU, outside XLA)
+    """
+    log_y = tf.nn.log_softmax(z)
+    if t.dtype.is_integer:
+        loss = -tf.gather(log_y, t, batch_dims=t.shape.rank)
+
+        def backward(dloss):
+            one_hot = tf.one_hot(t, z.shape[-1], dtype=z.dtype)
+            return dloss[..., None] * (tf.exp(log_y) - one_hot), None
+
+        return loss, backward
+
+    def backward(dloss):
+        total = tf.reduce_sum(t, -1, keepdims=True)
+        dloss = dloss[..., None]
+        return dloss * (tf.exp(log_y) * total - t), -dloss * log_y
+
+    return -tf.reduce_sum(t * log_y, -1), backward
+
+
+@differentiable
+def sigmoid_cross_entropy(z, t):
+    """Sigmoid and binary cross entropy in one, for each element, in nats.
+
+    Forward:   L = -t log s(z) - (1 - t) log(1 - s(z)) = max(z, 0) - z t + log(1 + exp(-|z|))
+    Backward:  dz = dL * (s(z) - t),  dt = -dL * z
+    Shapes:    logits z (...), targets t (...) in [0, 1] -> L (...)
+    """
+    loss = tf.nn.relu(z) - z * t + tf.math.log1p(tf.exp(-tf.abs(z)))
+    return loss, lambda dloss: (dloss * (tf.sigmoid(z) - t), -dloss * z)
+
+
+@differentiable
+def half_squares(y, t):
+    """Half the sum of squares of each sample: E = 1/2 sum (y - t)^2.
+
+    Forward:   E[n] = 1/2 sum over all but the first axis of (y - t)^2
+    Backward:  dy = dE * (y - t),  dt = -dy
+    Shapes:    y (N, ...), t (N, ...) -> E (N,)
+    """
+    difference = y - t
+    axes = list(range(1, y.shape.rank))
+
+    def backward(denergy):
+        dy = tf.reshape(denergy, [-1] + [1] * len(axes)) * difference
+        return dy, -dy
+
+    return 0.5 * tf.reduce_sum(difference * difference, axes), backward
+
+
+@register
+class SoftmaxCrossEntropy(keras.losses.Loss):
+    """Softmax and cross entropy on logits, for one-hot targets and for integer labels.
+
+    Targets of the logits' shape are probabilities (one-hot), of one axis less (or a last axis
+    of size one) integer labels. The mean over the batch makes the gradient (y - t) / N.
+    """
+
+    def call(self, y_true, y_pred):
+        if y_true.shape.rank == y_pred.shape.rank and y_true.shape[-1] == y_pred.shape[-1]:
+            return softmax_cross_entropy(y_pred, tf.cast(y_true, y_pred.dtype))
+        if y_true.shape.rank == y_pred.shape.rank and y_true.shape[-1] == 1:
+            y_true = tf.squeeze(y_true, -1)
+        if y_true.shape.rank != y_pred.shape.rank - 1:
+            raise ValueError(
+                "Targets must have the logits' shape (one-hot) or one axis less (labels). "
+                f"Received: y_true.shape={y_true.shape}, y_pred.shape={y_pred.shape}"
+            )
+        return softmax_cross_entropy(y_pred, tf.cast(y_true, tf.int32))
+
+
+@register
+class SigmoidCrossEntropy(keras.losses.Loss):
+    """Sigmoid and binary cross entropy on logits, binary or multi-label.
+
+    The mean over the last axis, as `keras.losses.BinaryCrossentropy(from_logits=True)`.
+    """
+
+    def call(self, y_true, y_pred):
+        loss = sigmoid_cross_entropy(y_pred, tf.cast(y_true, y_pred.dtype))
+        return tf.reduce_mean(loss, -1)
+
+
+@register
+class HalfSquares(keras.losses.Loss):
+    """Half the sum of squares of each sample, the mean over the batch."""
+
+    def call(self, y_true, y_pred):
+        return half_squares(y_pred, tf.cast(y_true, y_pred.dtype))

@@ -1,0 +1,148 @@
+"""Pooling: the largest or the average value of each window."""
+
+import keras
+import tensorflow as tf
+
+from custom_layers.gradient import differentiable
+from custom_layers.registration import register
+from custom_layers.tracing import compiled_by_xla
+from custom_layers.windows import dimensions, pad, pad_adjoint, resolve_padding
+from custom_layers.windows import windows, windows_adjoint
+
+
+@differentiable
+def max_pool(x, *, pool_size=(2, 2), strides=(2, 2), padding="valid", algorithm="auto"):
+    """The largest value of each window.
+
+    Forward:   y[n,p,q,c] = max over i,j of x[n, p*S + i, q*S + j, c]
+    Backward:  dx at the winner of each window += dy, 0 elsewhere
+    Shapes:    x (N, H, W, C) -> y (N, OH, OW, C)
+    Ties:      the first in row-major order takes all of dy
+    Settings:  algorithm "winners" keeps one byte a window, the winner's position in it, and
+               not x; "native" keeps x and y for TensorFlow's kernels; "auto" takes the faster:
+               winners under XLA, native in a plain graph
+    """
+    if algorithm == "winners" or algorithm == "auto" and compiled_by_xla():
+        return _max_pool_winners(x, pool_size, strides, padding)
+    settings = _settings(pool_size, strides, padding)
+    y = tf.raw_ops.MaxPool(input=x, **settings)
+
+    def backward(dy):
+        return tf.raw_ops.MaxPoolGrad(orig_input=x, orig_output=y, grad=dy, **settings)
+
+    return y, backward
+
+
+def _max_pool_winners(x, pool_size, strides, padding):
+    pads = resolve_padding(x, pool_size, strides, padding)
+    padded = pad(x, pads, x.dtype.min)
+    shape, padded_shape = dimensions(x), dimensions(padded)
+    position = tf.uint8 if pool_size[0] * pool_size[1] <= 256 else tf.int32
+    y, *others = windows(padded, pool_size, strides)
+    winner = tf.zeros(tf.shape(y), position)
+    for k, view in enumerate(others, 1):
+        winner = tf.where(view > y, tf.cast(k, position), winner)
+        y = tf.maximum(view, y)
+
+    def backward(dy):
+        zero = tf.zeros((), dy.dtype)
+        dviews = [
+            tf.where(winner == tf.cast(k, position), dy, zero) for k in range(len(others) + 1)
+        ]
+        dpadded = windows_adjoint(dviews, padded_shape, pool_size, strides)
+        return pad_adjoint(dpadded, pads, shape)
+
+    return y, backward
+
+
+@differentiable
+def average_pool(x, *, pool_size=(2, 2), strides=(2, 2), padding="valid"):
+    """The mean of each window.
+
+    Forward:   y = mean of the window's elements inside the image (padding does not count)
+    Backward:  each of them gets dy / their number
+    Shapes:    x (N, H, W, C) -> y (N, OH, OW, C)
+    """
+    settings, shape = _settings(pool_size, strides, padding), tf.shape(x)
+
+    def backward(dy):
+        return tf.raw_ops.AvgPoolGrad(orig_input_shape=shape, grad=dy, **settings)
+
+    return tf.raw_ops.AvgPool(value=x, **settings), backward
+
+
+@differentiable
+def global_average_pool(x, *, axes=(1, 2), keepdims=False):
+    """The mean of each feature map.
+
+    Forward:   y[n,c] = mean over h,w of x[n,h,w,c]
+    Backward:  dx = dy / (H W) everywhere in its map
+    Shapes:    x (N, H, W, C) -> y (N, C), or (N, 1, 1, C) with keepdims
+    Source:    Lin, Chen, Yan, Network in Network, 2014, section 3.2.
+    """
+    shape = tf.shape(x)
+    size = tf.cast(tf.reduce_prod(tf.gather(shape, axes)), x.dtype)
+
+    def backward(dy):
+        for axis in () if keepdims else axes:
+            dy = tf.expand_dims(dy, axis)
+        return tf.broadcast_to(dy / size, shape)
+
+    return tf.reduce_mean(x, axes, keepdims=keepdims), backward
+
+
+def _settings(pool_size, strides, padding):
+    return dict(ksize=(1, *pool_size, 1), strides=(1, *strides, 1), padding=padding.upper())
+
+
+def _pool(layer, op, inputs, **settings):
+    """`op` with a Keras pooling layer's settings; channels-first images there and back."""
+    first = layer.data_format == "channels_first"
+    x = tf.transpose(inputs, (0, 2, 3, 1)) if first else inputs
+    y = op(
+        x, pool_size=layer.pool_size, strides=layer.strides, padding=layer.padding, **settings
+    )
+    return tf.transpose(y, (0, 3, 1, 2)) if first else y
+
+
+@register
+class MaxPooling2D(keras.layers.MaxPooling2D):
+    """`keras.layers.MaxPooling2D` on the op `max_pool`.
+
+    Args:
+        algorithm: `"auto"` (the default), `"native"` or `"winners"`: equal results; what is
+            kept for the backward pass differs, see `max_pool`.
+        All other arguments are Keras's.
+    """
+
+    def __init__(self, *args, algorithm="auto", **kwargs):
+        if algorithm not in ("auto", "native", "winners"):
+            raise ValueError(
+                "`algorithm` must be 'auto', 'native' or 'winners'. "
+                f"Received: algorithm={algorithm}"
+            )
+        super().__init__(*args, **kwargs)
+        self.algorithm = algorithm
+
+    def call(self, inputs):
+        return _pool(self, max_pool, inputs, algorithm=self.algorithm)
+
+    def get_config(self):
+        return {**super().get_config(), "algorithm": self.algorithm}
+
+
+@register
+class AveragePooling2D(keras.layers.AveragePooling2D):
+    """`keras.layers.AveragePooling2D` on the op `average_pool`."""
+
+    def call(self, inputs):
+        return _pool(self, average_pool, inputs)
+
+
+@register
+class GlobalAveragePooling2D(keras.layers.GlobalAveragePooling2D):
+    """`keras.layers.GlobalAveragePooling2D` on the op `global_average_pool`."""
+
+    def call(self, inputs):
+        axes = (1, 2) if self.data_format == "channels_last" else (2, 3)
+        return global_average_pool(inputs, axes=axes, keepdims=self.keepdims)
