@@ -22,3 +22,8 @@ def handgrad_data():
     if not folder:
         pytest.skip("HANDGRAD_DATA is not set: it names the folder of real data (mnist, ...)")
     return folder
+
+
+def skip_if_backend(backend, reason):
+    """What Keras's own tests import from their conftest (tests/test_keras_own.py runs them)."""
+    return pytest.mark.skipif(keras.backend.backend() == backend, reason=reason)

@@ -1,0 +1,239 @@
+"""The command line: `handgrad COMMAND`. A command imports what it needs when it runs."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from app.console import console, execute, quiet_tensorflow
+from app.errors import unknown
+
+app = typer.Typer(
+    add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
+    help="Proven, lean Keras layers; from a folder of images to a served model in one command.",
+)
+
+
+def _set(attribute):
+    return lambda value: setattr(console, attribute, True) if value else None
+
+
+def option(kind, text, *names, **more):
+    """The type of a command's option."""
+    return Annotated[kind, typer.Option(*names, help=text, **more)]
+
+
+def argument(kind, text):
+    """The type of a command's argument."""
+    return Annotated[kind, typer.Argument(help=text)]
+
+
+Json = option(bool, "One JSON object on standard output.", "--json", callback=_set("as_json"))
+Debug = option(bool, "Show the traceback of an error.", "--debug", callback=_set("debug"))
+Data = option(str, "digits, mnist, fashion_mnist, cifar10, or the path of your own: a folder of "
+                   "class folders, IDX files, an .npz.")
+Epochs = option(int, "Passes over the training images; in a search, of each trial at most.")
+Name = option(str | None, "The run's name: its folder is runs/NAME.  [default: MODEL-DATA]")
+Resume = option(bool, "Continue the run of that name, or start it.", "--resume")
+Overwrite = option(bool, "Replace the run of that name.", "--overwrite")
+Seed = option(int, "Decides the split, the first weights, the order of the images.")
+ImageSize = option(int | None, "Side in pixels that images are resized to.")
+SkipCorrupt = option(bool, "Leave out images that cannot be read, and count them.",
+                     "--skip-corrupt")
+Augment = option(str | None, "Random changes of training images: shift, flip or flip,shift.")
+Patience = option(int | None, "Stop when the best epoch is this many epochs old.")
+Tuner = option(str, "random or bayesian.")
+Trials = option(int, "Trials of the search.")
+To = option(Path, "The folder of exported models.")
+Searchable = option(str, "A network with a search space.")
+BatchSize = option(int, "Images a step.")
+Optimizer = option(str, "sgd, momentum, nesterov, adagrad, rmsprop or adam.")
+LearningRate = option(float, "The optimiser's step size.")
+Schedule = option(str, "How the step size changes: constant or cosine (to 0).")
+WeightDecay = option(float, "lambda of the penalty 1/2 lambda W^2.")
+OtherData = option(str | None, "Other data than the run's.")
+ModelName = option(str | None, "The model's name.  [default: the run's]")
+FiguresFolder = option(Path, "The folder they are written to.")
+Model = argument(str, "A network: `handgrad models` lists them.")
+RunName = argument(str, "The name of a run, or its folder.")
+Exported = argument(Path, "saved_models/NAME, or one version of it.")
+Files = argument(list[Path], "Images, or folders of them.")
+Layers = argument(list[str] | None, "Names of layers.  [default: all]")
+Figures = argument(list[str] | None, "Names of figures.  [default: all]")
+Source = argument(str | None, "A data set or path to describe.")
+
+
+@app.command()
+def run(
+    data: Data = "digits", model: Searchable = "lenet5",
+    tuner: Tuner = "random", trials: Trials = 6, epochs: Epochs = 8,
+    schedule: Schedule = "cosine", patience: Patience = None,
+    name: Name = None, to: To = Path("saved_models"), augment: Augment = None, seed: Seed = 0,
+    image_size: ImageSize = None, skip_corrupt: SkipCorrupt = False, resume: Resume = False,
+    overwrite: Overwrite = False, as_json: Json = False, debug: Debug = False,
+):
+    """The whole way: search, training, evaluation, export, report."""
+    quiet_tensorflow()
+    from tuning.commands import run_all
+
+    config = _config(model, data, epochs=epochs, schedule=schedule, patience=patience,
+                     augment=augment, seed=seed, image_size=image_size,
+                     skip_corrupt=skip_corrupt)
+    run_all(config, name or _name(model, data), tuner=tuner, trials=trials, to=to,
+            resume=resume, overwrite=overwrite)
+
+
+@app.command()
+def tune(
+    model: Model, data: Data = "digits", tuner: Tuner = "random", trials: Trials = 6,
+    epochs: Epochs = 8, schedule: Schedule = "cosine", patience: Patience = None,
+    name: Name = None, augment: Augment = None, seed: Seed = 0, image_size: ImageSize = None,
+    skip_corrupt: SkipCorrupt = False, resume: Resume = False, overwrite: Overwrite = False,
+    as_json: Json = False, debug: Debug = False,
+):
+    """Search a network's hyper-parameters on the validation part."""
+    quiet_tensorflow()
+    from tuning.commands import tune as tune_command
+
+    config = _config(model, data, epochs=epochs, schedule=schedule, patience=patience,
+                     augment=augment, seed=seed, image_size=image_size,
+                     skip_corrupt=skip_corrupt)
+    tune_command(config, name or _name(model, data), tuner=tuner, trials=trials,
+                 resume=resume, overwrite=overwrite)
+
+
+@app.command()
+def train(
+    model: Model, data: Data = "digits", epochs: Epochs = 8,
+    batch_size: BatchSize = 32,
+    optimizer: Optimizer = "adam",
+    learning_rate: LearningRate = 1e-3,
+    schedule: Schedule = "constant", weight_decay: WeightDecay = 0.0,
+    augment: Augment = None, patience: Patience = None, seed: Seed = 0, name: Name = None,
+    image_size: ImageSize = None, skip_corrupt: SkipCorrupt = False, resume: Resume = False,
+    overwrite: Overwrite = False, as_json: Json = False, debug: Debug = False,
+):
+    """Train a network; keep its best epoch; test it once."""
+    quiet_tensorflow()
+    from app.commands import train as train_command
+
+    config = _config(model, data, epochs=epochs, batch_size=batch_size, optimizer=optimizer,
+                     learning_rate=learning_rate, schedule=schedule, weight_decay=weight_decay, augment=augment,
+                     patience=patience, seed=seed, image_size=image_size,
+                     skip_corrupt=skip_corrupt)
+    train_command(config, name or _name(model, data), resume=resume, overwrite=overwrite)
+
+
+@app.command()
+def evaluate(
+    run: RunName, data: OtherData = None, as_json: Json = False,
+    debug: Debug = False,
+):
+    """Evaluate a run's model on the test part: accuracy, confusion matrix, each class."""
+    quiet_tensorflow()
+    from app.commands import evaluate as evaluate_command
+
+    evaluate_command(run, data)
+
+
+@app.command()
+def export(
+    run: RunName, name: ModelName = None,
+    to: To = Path("saved_models"), as_json: Json = False, debug: Debug = False,
+):
+    """Export a run's model as the next version of saved_models/NAME."""
+    quiet_tensorflow()
+    from app.commands import export as export_command
+
+    export_command(run, name, to)
+
+
+@app.command()
+def predict(
+    model: Exported, files: Files, as_json: Json = False, debug: Debug = False,
+):
+    """Predict the classes of image files with an exported model."""
+    quiet_tensorflow()
+    from app.commands import predict as predict_command
+
+    return predict_command(model, files)
+
+
+@app.command()
+def check(
+    layers: Layers = None, as_json: Json = False, debug: Debug = False,
+):
+    """Check the gradients of layers in eager, graph and XLA mode."""
+    quiet_tensorflow()
+    from app.commands import check as check_command
+
+    return check_command(layers)
+
+
+@app.command()
+def figures(
+    names: Figures = None,
+    to: FiguresFolder = Path("figures"), as_json: Json = False,
+    debug: Debug = False,
+):
+    """Draw the gallery: pictures that need no run."""
+    from app.figures import save
+    from app.gallery import GALLERY
+
+    for name in names or []:
+        if name not in GALLERY:
+            raise unknown("figure", name, list(GALLERY))
+    to.mkdir(parents=True, exist_ok=True)
+    paths = [save(GALLERY[name](), to / f"{name}.png") for name in names or GALLERY]
+    console.result({"figures": [str(p) for p in paths]}, "\n".join(str(p) for p in paths))
+
+
+@app.command("data")
+def data_sets(
+    source: Source = None,
+    image_size: ImageSize = None, skip_corrupt: SkipCorrupt = False, as_json: Json = False,
+    debug: Debug = False,
+):
+    """List the data sets there are, or describe one."""
+    quiet_tensorflow()
+    from app.commands import describe_data
+
+    describe_data(source, image_size=image_size, skip_corrupt=skip_corrupt)
+
+
+@app.command()
+def models(as_json: Json = False, debug: Debug = False):
+    """List the networks, with their exact trainable parameters."""
+    quiet_tensorflow()
+    from app.commands import list_models
+
+    list_models()
+
+
+@app.command()
+def layers(as_json: Json = False, debug: Debug = False):
+    """List the layers and losses."""
+    quiet_tensorflow()
+    from app.commands import list_layers
+
+    list_layers()
+
+
+def _config(model, data, **settings):
+    from app.runs import Config
+
+    return Config(model, data, **settings)
+
+
+def _name(model, data):
+    return f"{model}-{Path(data).name or 'data'}"
+
+
+def main():
+    """The console script's entry point."""
+    sys.exit(execute(app))
+
+
+if __name__ == "__main__":
+    main()

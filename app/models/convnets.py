@@ -1,0 +1,95 @@
+"""Small convolutional networks: SimpleConvNet, LeNet-5, DeepConvNet."""
+
+import keras
+
+from app.models.common import check_size, decay, start
+from custom_layers import Conv2D, Dense, Dropout, Flatten, MaxPooling2D
+
+
+def simple_conv_net(image_shape, classes, *, filters=30, kernel=5, units=100, dropout=0.0,
+                    weight_decay=0.0, statistics=None):
+    """conv - relu - pool - dense - relu - dense: 433,890 parameters on 28x28x1.
+
+    Source: Saitoh, Deep Learning from Scratch, 2016, section 7.5.
+    """
+    check_size("SimpleConvNet", image_shape, kernel + 1, f"{kernel}x{kernel} kernel, then 2x2 pool")
+    penalty = decay(weight_decay)
+    layers = [
+        *start(image_shape, statistics),
+        Conv2D(filters, kernel, activation="relu", kernel_initializer="he_normal",
+               kernel_regularizer=penalty, name="conv1"),
+        MaxPooling2D(2, name="pool1"),
+        Flatten(name="flatten"),
+        Dense(units, "relu", kernel_initializer="he_normal", kernel_regularizer=penalty,
+              name="hidden"),
+        *([Dropout(dropout, name="dropout")] if dropout else []),
+        Dense(classes, kernel_regularizer=penalty, name="logits"),
+    ]
+    return keras.Sequential(layers, name="simpleconvnet")
+
+
+def lenet5(image_shape, classes, *, filters=(6, 16), units=(120, 84), dropout=0.0,
+           weight_decay=0.0, statistics=None):
+    """LeNet-5 with ReLU, max pooling and softmax: 61,706 parameters on 32x32x1 and 28x28x1.
+
+    Smaller images are brought to 32x32 inside the model: padded when at most four pixels are
+    missing (as the paper does with MNIST), else resized (bilinear).
+
+    Source: LeCun, Bottou, Bengio, Haffner, Gradient-Based Learning Applied to Document
+    Recognition, 1998, section II-B. Departs from it: ReLU, max pooling, all maps connected in
+    C3, softmax.
+    """
+    small = min(image_shape[:2]) < 28
+    resize = [keras.layers.Resizing(32, 32, name="resize")] if small else []
+    missing = [0 if small else max(32 - size, 0) for size in image_shape[:2]]
+    penalty = decay(weight_decay)
+
+    def conv(maps, name, padding=0):
+        return Conv2D(maps, 5, padding=padding, activation="relu", kernel_initializer="he_normal",
+                      kernel_regularizer=penalty, name=name)
+
+    def dense(width, name):
+        return Dense(width, "relu", kernel_initializer="he_normal", kernel_regularizer=penalty,
+                     name=name)
+
+    layers = [
+        *start(image_shape, statistics),
+        *resize,
+        conv(filters[0], "C1", padding=[(m // 2, m - m // 2) for m in missing]),
+        MaxPooling2D(2, name="S2"),
+        conv(filters[1], "C3"),
+        MaxPooling2D(2, name="S4"),
+        Flatten(name="flatten"),
+        dense(units[0], "C5"),
+        dense(units[1], "F6"),
+        *([Dropout(dropout, name="dropout")] if dropout else []),
+        Dense(classes, kernel_regularizer=penalty, name="logits"),
+    ]
+    return keras.Sequential(layers, name="lenet5")
+
+
+def deep_conv_net(image_shape, classes, *, filters=(16, 16, 32, 32, 64, 64), units=50,
+                  dropout=0.5, weight_decay=0.0, statistics=None):
+    """Six 3x3 convolutions in three stages, dropout before and after the last layer.
+
+    Source: Saitoh, Deep Learning from Scratch, 2016, section 8.1: 99.38 % on MNIST.
+    """
+    check_size("DeepConvNet", image_shape, 6, "three 2x2 pools, two more pixels before the second")
+    penalty = decay(weight_decay)
+    layers = start(image_shape, statistics)
+    for i, maps in enumerate(filters, 1):
+        layers.append(
+            Conv2D(maps, 3, padding=2 if i == 4 else 1, activation="relu",
+                   kernel_initializer="he_normal", kernel_regularizer=penalty, name=f"conv{i}")
+        )
+        if i % 2 == 0:
+            layers.append(MaxPooling2D(2, name=f"pool{i // 2}"))
+    layers += [
+        Flatten(name="flatten"),
+        Dense(units, "relu", kernel_initializer="he_normal", kernel_regularizer=penalty,
+              name="hidden"),
+        Dropout(dropout, name="dropout1"),
+        Dense(classes, kernel_regularizer=penalty, name="logits"),
+        Dropout(dropout, name="dropout2"),
+    ]
+    return keras.Sequential(layers, name="deepconvnet")

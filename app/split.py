@@ -1,0 +1,106 @@
+"""`Split`: one part of a data set. `Source`: what a reader found. How parts are cut and joined."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.model_selection import train_test_split
+
+from app.errors import HandgradError
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """One part of a data set, in memory.
+
+    images: uint8 (N, H, W, C).
+    labels: int32 (N,).
+    files: the file that each image came from, where images came from files.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    files: tuple[str, ...] | None = None
+
+    def __len__(self):
+        return len(self.labels)
+
+    def take(self, indices):
+        """The images at `indices`, as a split of their own."""
+        files = None if self.files is None else tuple(self.files[i] for i in indices)
+        return Split(self.images[indices], self.labels[indices], files)
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """What a reader found: the parts that the source itself has, `None` where it has none."""
+
+    origin: str
+    class_names: tuple[str, ...]
+    train: Split
+    validation: Split | None = None
+    test: Split | None = None
+    skipped: tuple[str, ...] = ()
+
+    @property
+    def parts(self):
+        """The parts that are there, by name."""
+        named = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {name: part for name, part in named.items() if part is not None}
+
+
+def join(a, b):
+    """The images of `a`, then those of `b`."""
+    files = None if a.files is None or b.files is None else a.files + b.files
+    return Split(
+        np.concatenate([a.images, b.images]), np.concatenate([a.labels, b.labels]), files
+    )
+
+
+def divide(source, *, validation, test, seed):
+    """Cuts what `source` does not divide itself; returns its (train, validation, test).
+
+    `validation` and `test` are fractions of the images that the source has in its training
+    part. The cut is stratified (each class has its share in each part), a function of `seed`
+    alone, and keeps the images in their order.
+    """
+    total = len(source.train)
+    rest, tested, validated = np.arange(total), source.test, source.validation
+    if tested is None:
+        rest, taken = _cut(rest, "test", test, round(test * total), source, seed)
+        tested = source.train.take(taken)
+    if validated is None:
+        rest, taken = _cut(rest, "validation", validation, round(validation * total), source, seed)
+        validated = source.train.take(taken)
+    _check_every_class(validated, source)
+    train = source.train if len(rest) == total else source.train.take(rest)
+    return train, validated, tested
+
+
+def _cut(indices, name, fraction, count, source, seed):
+    """`indices` of training images without `count` of them, and these, both in order."""
+    labels, classes = source.train.labels[indices], source.class_names
+    counts = np.bincount(labels, minlength=len(classes))
+    rarest = int(counts.argmin())
+    too_few = HandgradError(
+        f"The {name} part of {source.origin} would lack a class: {fraction:g} of its images is "
+        f"{count}, for {len(classes)} classes, and class '{classes[rarest]}' has "
+        f"{np.count_nonzero(source.train.labels == rarest)} in all. Add images of it, or change "
+        f"the {name} fraction."
+    )
+    if counts[rarest] < 2 or not len(classes) <= count <= len(indices) - len(classes):
+        raise too_few
+    parts = train_test_split(indices, test_size=count, stratify=labels, random_state=seed)
+    for part in parts:
+        if len(np.unique(source.train.labels[part])) < len(classes):
+            raise too_few
+    return tuple(np.sort(part) for part in parts)
+
+
+def _check_every_class(split, source):
+    counts = np.bincount(split.labels, minlength=len(source.class_names))
+    if not counts.all():
+        missing = source.class_names[int(counts.argmin())]
+        raise HandgradError(
+            f"The validation part of {source.origin} has no image of class '{missing}': "
+            "add some, or remove that part to have it cut from the training images."
+        )

@@ -1,0 +1,97 @@
+"""Search spaces: functions from hyper-parameters to a compiled model.
+
+The defaults of each space are the plain model's, so that the first trial is what one would
+have taken without a search.
+"""
+
+from app.errors import unknown
+from app.models import build
+from app.training import compile_model
+
+
+def mlp(hp):
+    layers = hp.Int("layers", 1, 3, default=2)
+    defaults = [50, 100, 50]
+    hidden = []
+    for i in range(layers):
+        with hp.conditional_scope("layers", list(range(i + 1, 4))):
+            hidden.append(hp.Int(f"units{i + 1}", 25, 400, sampling="log", default=defaults[i]))
+    return {"hidden": tuple(hidden), "dropout": _dropout(hp)}
+
+
+def simple_conv_net(hp):
+    return {
+        "filters": hp.Int("filters", 8, 64, sampling="log", default=30),
+        "kernel": hp.Choice("kernel", [3, 5], default=5),
+        "units": hp.Int("units", 50, 400, sampling="log", default=100),
+        "dropout": _dropout(hp),
+    }
+
+
+def lenet5(hp):
+    first = hp.Int("filters", 6, 32, sampling="log", default=6)
+    return {
+        "filters": (first, round(first * 16 / 6)),
+        "units": (hp.Int("units1", 60, 240, sampling="log", default=120),
+                  hp.Int("units2", 42, 168, sampling="log", default=84)),
+        "dropout": _dropout(hp),
+    }
+
+
+def pattern_net(hp):
+    return {
+        "convolutions": hp.Int("convolutions", 1, 2, default=1),
+        "stages": hp.Int("stages", 1, 3, default=2),
+        "hidden": hp.Int("hidden", 0, 2, default=1),
+        "filters": hp.Int("filters", 8, 32, sampling="log", default=16),
+        "units": hp.Int("units", 32, 256, sampling="log", default=64),
+        "skip": hp.Boolean("skip", default=False),
+        "dropout": _dropout(hp),
+    }
+
+
+def _dropout(hp):
+    return hp.Float("dropout", 0.0, 0.5, step=0.1, default=0.0)
+
+
+SPACES = {
+    "mlp": mlp,
+    "simpleconvnet": simple_conv_net,
+    "lenet5": lenet5,
+    "patternnet": pattern_net,
+}
+
+
+def find_space(model):
+    """The search space of a network."""
+    if model not in SPACES:
+        raise unknown("search space", model, list(SPACES))
+    return SPACES[model]
+
+
+def choose(hp, model):
+    """Declares the whole space of `model` and returns the chosen settings of a run.
+
+    {"sizes": {...}, "weight_decay", "learning_rate", "optimizer", "batch_size"}. The batch size
+    is declared here too: one first declared while fitting has its default in every first trial.
+    """
+    return {
+        "sizes": find_space(model)(hp),
+        "weight_decay": hp.Float("weight_decay", 1e-6, 1e-2, sampling="log", default=1e-6),
+        "learning_rate": hp.Float("learning_rate", 1e-4, 1e-2, sampling="log", default=1e-3),
+        "optimizer": hp.Choice("optimizer", ["adam", "rmsprop", "nesterov"], default="adam"),
+        "batch_size": hp.Choice("batch_size", [16, 32, 64, 128], default=32),
+    }
+
+
+def space(model, image_shape, classes, statistics=None):
+    """The hyper-model of a network: a function from hyper-parameters to a compiled model."""
+
+    def hypermodel(hp):
+        chosen = choose(hp, model)
+        network = build(model, image_shape, classes, statistics=statistics,
+                        weight_decay=chosen["weight_decay"], **chosen["sizes"])
+        return compile_model(network, optimizer=chosen["optimizer"],
+                             learning_rate=chosen["learning_rate"])
+
+    return hypermodel
