@@ -29,8 +29,12 @@ def step_for(x):
 
 
 def rounding_error(values, step):
-    """What rounding may add to a difference quotient of sum(values)."""
-    return 16 * np.finfo("float64").eps * np.linalg.norm(values) / step
+    """What rounding may add to a difference quotient of sum(values).
+
+    Values count as 1e-3 at least: what is computed as exactly 0 (x - mean of one x) may have a
+    derivative that is computed as 1e-15.
+    """
+    return 16 * np.finfo("float64").eps * max(np.linalg.norm(values), 1e-3) / step
 
 
 def slope(line, centre, *, step, magnitude, tolerance):

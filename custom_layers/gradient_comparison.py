@@ -161,7 +161,7 @@ class Comparison:
                     f"{derivatives.kinks} of {derivatives.tried} points were left out, too many "
                     "to conclude",
                     cause="the inputs lie at kinks (zeros, ties), where random ones would not, "
-                    "or the function is computed in less than float64",
+                    "or what they change in the outputs is lost in rounding",
                 )
             for mode in modes:
                 gradient = self.gradients[mode][i]

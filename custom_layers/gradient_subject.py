@@ -46,7 +46,7 @@ class Subject:
         if isinstance(target, keras.losses.Loss) and not skip:
             skip = ("y_true",)
         self.skipped = {
-            name: "held constant" if x is None or x.dtype.is_floating else x.dtype.name
+            name: _why_constant(x)
             for name, x in zip(names, self._inputs)
             if x is None or name in skip or not x.dtype.is_floating
         }
@@ -62,8 +62,14 @@ class Subject:
         if not self.names:
             raise ValueError(
                 "There is nothing to differentiate by: no float input, no trainable weight. "
-                f"Received: inputs={ {n: why for n, why in self.skipped.items()} }"
+                f"Received: inputs={self.skipped}"
             )
+        for name, value in zip(self.names, self.values):
+            if not value.size:
+                raise ValueError(
+                    "A gradient can only be checked by tensors that have elements. "
+                    f"Received: {name} of shape {value.shape}"
+                )
 
     def perturb_weights(self, amount, generator):
         """Moves the weights off special values (a scale of 1, a bias of 0) that hide errors."""
@@ -170,6 +176,12 @@ def _constant(x, dtype):
         return None
     x = tf.convert_to_tensor(x)
     return tf.cast(x, dtype) if x.dtype.is_floating else x
+
+
+def _why_constant(x):
+    if x is None:
+        return "not given"
+    return "held constant" if x.dtype.is_floating else x.dtype.name
 
 
 def _calling(target, inputs, training):

@@ -1,5 +1,7 @@
 """Batch normalisation."""
 
+import functools
+
 import keras
 import tensorflow as tf
 
@@ -29,25 +31,30 @@ def batch_normalization(x, gamma=None, beta=None, mask=None, *, axes, epsilon, s
     weight = tf.ones((), dtype) if mask is None else tf.cast(mask[..., None], dtype)
     if mask is None and not synchronized:
         n = tf.cast(tf.size(x) // x.shape[_channel_axis(x, axes)], dtype)
+        mean = functools.partial(tf.reduce_mean, axis=axes)
     else:
         n = total(tf.broadcast_to(weight, tf.shape(x))) + keras.backend.epsilon()
 
+        def mean(t):
+            return total(t * weight) / n
+
     wide = tf.cast(x, dtype)
-    mu = total(wide * weight if mask is not None else wide) / n
-    squares = tf.math.squared_difference(wide, channels(mu))
-    var = total(squares * weight if mask is not None else squares) / n
+    mu = mean(wide)
+    var = mean(tf.math.squared_difference(wide, channels(mu)))
     s = tf.math.rsqrt(var + epsilon)
     scale = s if gamma is None else s * gamma
     shift = -mu * scale if beta is None else beta - mu * scale
     y = tf.cast(wide * channels(scale) + channels(shift), x.dtype)
 
     def backward(dy, dmu, dvar):
-        dy = tf.cast(dy, dtype)
-        centred = tf.cast(x, dtype) - channels(mu)
-        sum_dy, sum_dy_centred = total(dy), total(dy * centred)
+        dy, wide = tf.cast(dy, dtype), tf.cast(x, dtype)
+        sum_dy = total(dy)
+        sum_dy_centred = total(dy * wide) - mu * sum_dy
         dmu = (dmu - scale * sum_dy) / n
         dvar = (dvar - 0.5 * scale * s * s * sum_dy_centred) / n
-        dx = dy * channels(scale) + weight * (centred * channels(2 * dvar) + channels(dmu))
+        # (dmu + 2 dvar (x - mu)) / n with the per-channel factors taken out: x is read once.
+        dx = wide * channels(2 * dvar) + channels(dmu - 2 * dvar * mu)
+        dx = dy * channels(scale) + weight * dx
         dgamma = None if gamma is None else s * sum_dy_centred
         return tf.cast(dx, x.dtype), dgamma, None if beta is None else sum_dy, None
 
@@ -73,7 +80,7 @@ def normalize_by(x, mean, variance, gamma=None, beta=None, *, axes, epsilon):
     def backward(dy):
         dy = tf.cast(dy, dtype)
         sum_dy = total(dy)
-        sum_dy_centred = total(dy * (tf.cast(x, dtype) - channels(mean)))
+        sum_dy_centred = total(dy * tf.cast(x, dtype)) - mean * sum_dy
         dx = tf.cast(dy * channels(scale), x.dtype)
         dvariance = -0.5 * scale * s * s * sum_dy_centred
         dgamma = None if gamma is None else s * sum_dy_centred

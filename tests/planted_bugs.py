@@ -211,6 +211,7 @@ BUGS = {
         "padding off by one": ("gradient", "x"),
         "height and width swapped": ("gradient", "w"),
         "channels swapped": ("gradient", "w"),
+        "kernel gradient flipped": ("gradient", "w"),
         "averaged over positions": ("gradient", "w"),
         "first channel only": ("gradient", "w"),
     },

@@ -110,6 +110,8 @@ def conv2d(bug=None):
                 dw = tf.transpose(dw, [1, 0, 2, 3])
             if bug == "channels swapped":
                 dw = tf.transpose(dw, [0, 1, 3, 2])
+            if bug == "kernel gradient flipped":
+                dw = tf.reverse(dw, [0, 1])
             if bug == "averaged over positions":
                 dw /= dy.shape[1] * dy.shape[2]
             if bug == "first channel only":
