@@ -35,7 +35,7 @@ def relu(x, *, negative_slope=0.0, max_value=None, threshold=0.0):
 def leaky_relu(x, *, negative_slope=0.2):
     """Rectified linear unit with a small slope below zero.
 
-    Forward:   y = x where x > 0, else negative_slope * x  (negative_slope >= 0)
+    Forward:   y = x where x > 0, else negative_slope * x  (negative_slope >= 0, in float32)
     Backward:  dx = dy where y > 0, else negative_slope * dy
     Shapes:    x (...) -> y (...)
     Kinks:     x = 0 (negative_slope)
