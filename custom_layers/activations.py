@@ -162,7 +162,7 @@ class LeakyReLU(keras.layers.LeakyReLU):
 
 @register
 class Softmax(keras.layers.Softmax):
-    """`keras.layers.Softmax` on the op `softmax`: masked elements get no probability."""
+    """`keras.layers.Softmax` on the op `softmax`. With a mask, Keras's own arithmetic runs."""
 
     def call(self, inputs, mask=None):
         axis = self.axis if isinstance(self.axis, int) else tuple(self.axis)

@@ -8,11 +8,11 @@ from custom_layers.registration import register
 
 
 @differentiable
-def dropout(x, seed, *, rate, noise_shape=None, scale=True):
+def dropout(x, seed, *, rate, noise_shape=None, scaled=True):
     """Zeroes each element with probability `rate` and scales up the rest.
 
     Forward:   y = x * m / (1 - rate),  m ~ Bernoulli(1 - rate) drawn from `seed`
-               (scale=False: y = x * m)
+               (scaled=False: y = x * m)
     Backward:  dx = dy * m / (1 - rate), the same m, drawn again: nothing of x's size is kept
     Shapes:    x (...) -> y (...);  seed (2,) integers;  noise_shape: the mask's shape, None
                where it is x's, 1 where one draw serves the whole axis
@@ -23,7 +23,7 @@ def dropout(x, seed, *, rate, noise_shape=None, scale=True):
     shape = tf.shape(x)
     if noise_shape is not None:
         shape = tf.stack([shape[i] if n is None else n for i, n in enumerate(noise_shape)])
-    factor = tf.cast(1 / (1 - rate) if scale and rate < 1 else 1, x.dtype)
+    factor = tf.cast(1 / (1 - rate) if scaled and rate < 1 else 1, x.dtype)
 
     def masked(t):
         keep = _random_bits(shape, seed) >= tf.constant(min(round(rate * 65536), 65535), tf.uint16)
@@ -35,6 +35,12 @@ def dropout(x, seed, *, rate, noise_shape=None, scale=True):
             return masked(dy), None
 
     return masked(x), backward
+
+
+@differentiable
+def scale(x, *, factor):
+    """Forward: y = factor * x.  Backward: dx = factor * dy.  Shapes: x (...) -> y (...)"""
+    return x * factor, lambda dy: dy * factor
 
 
 def _random_bits(shape, seed):
@@ -69,13 +75,14 @@ class Dropout(keras.layers.Dropout):
         if self.rate == 0:
             return inputs
         if not training:
-            return inputs if self.scale_at == "training" else inputs * (1 - self.rate)
+            kept = 1 - self.rate
+            return inputs if self.scale_at == "training" else scale(inputs, factor=kept)
         return dropout(
             inputs,
             self.seed_generator.next(),
             rate=self.rate,
             noise_shape=self.noise_shape,
-            scale=self.scale_at == "training",
+            scaled=self.scale_at == "training",
         )
 
     def get_config(self):

@@ -1,29 +1,47 @@
 """Pooling: the largest or the average value of each window."""
 
+import functools
+
 import keras
 import tensorflow as tf
 
 from custom_layers.gradient import differentiable
 from custom_layers.registration import register
 from custom_layers.tracing import compiled_by_xla
-from custom_layers.windows import dimensions, pad, pad_adjoint, resolve_padding
-from custom_layers.windows import windows, windows_adjoint
+from custom_layers.windows import (
+    channels_last,
+    dimensions,
+    pad,
+    pad_adjoint,
+    resolve_padding,
+    windows,
+    windows_adjoint,
+)
 
 
 @differentiable
-def max_pool(x, *, pool_size=(2, 2), strides=(2, 2), padding="valid", algorithm="auto"):
+def max_pool(x, *, pool_size=(2, 2), strides=(2, 2), padding="valid",
+             data_format="channels_last", algorithm="auto"):
     """The largest value of each window.
 
     Forward:   y[n,p,q,c] = max over i,j of x[n, p*S + i, q*S + j, c]
     Backward:  dx at the winner of each window += dy, 0 elsewhere
-    Shapes:    x (N, H, W, C) -> y (N, OH, OW, C)
+    Shapes:    x (N, H, W, C) -> y (N, OH, OW, C);
+               channels_first: x (N, C, H, W) -> y (N, C, OH, OW)
     Ties:      the first in row-major order takes all of dy
     Settings:  algorithm "winners" keeps one byte a window, the winner's position in it, and
                not x; "native" keeps x and y for TensorFlow's kernels; "auto" takes the faster:
                winners under XLA, native in a plain graph
     """
-    if algorithm == "winners" or algorithm == "auto" and compiled_by_xla():
-        return _max_pool_winners(x, pool_size, strides, padding)
+    winners = algorithm == "winners" or algorithm == "auto" and compiled_by_xla()
+    pool = functools.partial(
+        _max_pool_winners if winners else _max_pool_native,
+        pool_size=pool_size, strides=strides, padding=padding,
+    )
+    return channels_last(pool, x, data_format)
+
+
+def _max_pool_native(x, pool_size, strides, padding):
     settings = _settings(pool_size, strides, padding)
     y = tf.raw_ops.MaxPool(input=x, **settings)
 
@@ -56,19 +74,26 @@ def _max_pool_winners(x, pool_size, strides, padding):
 
 
 @differentiable
-def average_pool(x, *, pool_size=(2, 2), strides=(2, 2), padding="valid"):
+def average_pool(x, *, pool_size=(2, 2), strides=(2, 2), padding="valid",
+                 data_format="channels_last"):
     """The mean of each window.
 
     Forward:   y = mean of the window's elements inside the image (padding does not count)
     Backward:  each of them gets dy / their number
-    Shapes:    x (N, H, W, C) -> y (N, OH, OW, C)
+    Shapes:    x (N, H, W, C) -> y (N, OH, OW, C);
+               channels_first: x (N, C, H, W) -> y (N, C, OH, OW)
     """
-    settings, shape = _settings(pool_size, strides, padding), tf.shape(x)
+    settings = _settings(pool_size, strides, padding)
 
-    def backward(dy):
-        return tf.raw_ops.AvgPoolGrad(orig_input_shape=shape, grad=dy, **settings)
+    def pool(x):
+        shape = tf.shape(x)
 
-    return tf.raw_ops.AvgPool(value=x, **settings), backward
+        def backward(dy):
+            return tf.raw_ops.AvgPoolGrad(orig_input_shape=shape, grad=dy, **settings)
+
+        return tf.raw_ops.AvgPool(value=x, **settings), backward
+
+    return channels_last(pool, x, data_format)
 
 
 @differentiable
@@ -95,14 +120,10 @@ def _settings(pool_size, strides, padding):
     return dict(ksize=(1, *pool_size, 1), strides=(1, *strides, 1), padding=padding.upper())
 
 
-def _pool(layer, op, inputs, **settings):
-    """`op` with a Keras pooling layer's settings; channels-first images there and back."""
-    first = layer.data_format == "channels_first"
-    x = tf.transpose(inputs, (0, 2, 3, 1)) if first else inputs
-    y = op(
-        x, pool_size=layer.pool_size, strides=layer.strides, padding=layer.padding, **settings
-    )
-    return tf.transpose(y, (0, 3, 1, 2)) if first else y
+def _settings_of(layer):
+    """The arguments of an op that a Keras pooling layer holds."""
+    return dict(pool_size=layer.pool_size, strides=layer.strides, padding=layer.padding,
+                data_format=layer.data_format)
 
 
 @register
@@ -125,7 +146,7 @@ class MaxPooling2D(keras.layers.MaxPooling2D):
         self.algorithm = algorithm
 
     def call(self, inputs):
-        return _pool(self, max_pool, inputs, algorithm=self.algorithm)
+        return max_pool(inputs, algorithm=self.algorithm, **_settings_of(self))
 
     def get_config(self):
         return {**super().get_config(), "algorithm": self.algorithm}
@@ -136,7 +157,7 @@ class AveragePooling2D(keras.layers.AveragePooling2D):
     """`keras.layers.AveragePooling2D` on the op `average_pool`."""
 
     def call(self, inputs):
-        return _pool(self, average_pool, inputs)
+        return average_pool(inputs, **_settings_of(self))
 
 
 @register

@@ -13,6 +13,21 @@ def dimensions(x):
     return [s if s is not None else d for s, d in zip(x.shape, tf.unstack(tf.shape(x)))]
 
 
+def channels_last(pair, x, data_format):
+    """`pair(x)`, a function for NHWC images, on images of either format.
+
+    XLA and TensorFlow's layout optimiser cancel the transpositions between layers.
+    """
+    if data_format == "channels_last":
+        return pair(x)
+    y, backward = pair(tf.transpose(x, (0, 2, 3, 1)))
+
+    def transposed_backward(dy):
+        return tf.transpose(backward(tf.transpose(dy, (0, 2, 3, 1))), (0, 3, 1, 2))
+
+    return tf.transpose(y, (0, 3, 1, 2)), transposed_backward
+
+
 def output_size(size, kernel, stride, padding=0, dilation=1):
     """floor((size + padding - dilation * (kernel - 1) - 1) / stride) + 1."""
     return (size + padding - dilation * (kernel - 1) - 1) // stride + 1

@@ -223,7 +223,7 @@ def test_dropout_rate_and_scale(rate):
     assert abs(kept.mean() - (1 - rate)) < 0.01
     if rate < 1:
         np.testing.assert_allclose(y[kept], 1 / (1 - rate), rtol=1e-6)
-        unscaled = dropout(x, [1, 2], rate=rate, scale=False).numpy()
+        unscaled = dropout(x, [1, 2], rate=rate, scaled=False).numpy()
         np.testing.assert_array_equal(unscaled, kept)
 
 
