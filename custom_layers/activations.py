@@ -35,8 +35,8 @@ def relu(x, *, negative_slope=0.0, max_value=None, threshold=0.0):
 def leaky_relu(x, *, negative_slope=0.2):
     """Rectified linear unit with a small slope below zero.
 
-    Forward:   y = x where x > 0, else negative_slope * x  (negative_slope >= 0, in float32)
-    Backward:  dx = dy where y > 0, else negative_slope * dy
+    Forward:   y = x where x > 0, else negative_slope * x  (negative_slope in float32)
+    Backward:  dx = dy where x > 0, else negative_slope * dy
     Shapes:    x (...) -> y (...)
     Kinks:     x = 0 (negative_slope)
     Source:    Maas, Hannun, Ng, Rectifier Nonlinearities Improve Acoustic Models, 2013.
@@ -44,7 +44,7 @@ def leaky_relu(x, *, negative_slope=0.2):
     y = tf.nn.leaky_relu(x, negative_slope)
 
     def backward(dy):
-        return tf.raw_ops.LeakyReluGrad(gradients=dy, features=y, alpha=negative_slope)
+        return tf.raw_ops.LeakyReluGrad(gradients=dy, features=x, alpha=negative_slope)
 
     return y, backward
 
