@@ -26,8 +26,13 @@ AUGMENTATIONS = {"flip": flip, "shift": shift}
 
 
 def parse(augment):
-    """The names in "flip,shift" as a tuple; an error for one that does not exist."""
-    names = tuple(name.strip() for name in (augment or "").split(",") if name.strip())
+    """The names in "flip,shift" as a tuple; an error for one that does not exist.
+
+    None, "" and "none" are no augmentation.
+    """
+    names = tuple(name.strip() for name in (augment or "none").split(",") if name.strip())
+    if names in ((), ("none",)):
+        return ()
     for name in names:
         if name not in AUGMENTATIONS:
             raise unknown("augmentation", name, list(AUGMENTATIONS))

@@ -1,13 +1,13 @@
 """The command line: `handgrad COMMAND`. A command imports what it needs when it runs."""
 
+import re
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from app.console import console, execute, quiet_tensorflow
-from app.errors import unknown
+from app.console import chatty, console, execute, quiet_tensorflow
 
 app = typer.Typer(
     add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
@@ -41,7 +41,8 @@ Seed = option(int, "Decides the split, the first weights, the order of the image
 ImageSize = option(int | None, "Side in pixels that images are resized to.")
 SkipCorrupt = option(bool, "Leave out images that cannot be read, and count them.",
                      "--skip-corrupt")
-Augment = option(str | None, "Random changes of training images: shift, flip or flip,shift.")
+Augment = option(str | None, "Random changes of training images: shift, flip, both "
+                             "(flip,shift) or none.")
 Patience = option(int | None, "Stop when the best epoch is this many epochs old.")
 Tuner = option(str, "random or bayesian.")
 Trials = option(int, "Trials of the search.")
@@ -65,11 +66,12 @@ Source = argument(str | None, "A data set or path to describe.")
 
 
 @app.command()
+@chatty
 def run(
     data: Data = "digits", model: Searchable = "lenet5",
     tuner: Tuner = "random", trials: Trials = 6, epochs: Epochs = 8,
     schedule: Schedule = "cosine", patience: Patience = None,
-    name: Name = None, to: To = Path("saved_models"), augment: Augment = None, seed: Seed = 0,
+    name: Name = None, to: To = Path("saved_models"), augment: Augment = "shift", seed: Seed = 0,
     image_size: ImageSize = None, skip_corrupt: SkipCorrupt = False, resume: Resume = False,
     overwrite: Overwrite = False, as_json: Json = False, debug: Debug = False,
 ):
@@ -79,16 +81,17 @@ def run(
 
     config = _config(model, data, epochs=epochs, schedule=schedule, patience=patience,
                      augment=augment, seed=seed, image_size=image_size,
-                     skip_corrupt=skip_corrupt)
+                     skip_corrupt=skip_corrupt, search=True)
     run_all(config, name or _name(model, data), tuner=tuner, trials=trials, to=to,
             resume=resume, overwrite=overwrite)
 
 
 @app.command()
+@chatty
 def tune(
     model: Model, data: Data = "digits", tuner: Tuner = "random", trials: Trials = 6,
     epochs: Epochs = 8, schedule: Schedule = "cosine", patience: Patience = None,
-    name: Name = None, augment: Augment = None, seed: Seed = 0, image_size: ImageSize = None,
+    name: Name = None, augment: Augment = "shift", seed: Seed = 0, image_size: ImageSize = None,
     skip_corrupt: SkipCorrupt = False, resume: Resume = False, overwrite: Overwrite = False,
     as_json: Json = False, debug: Debug = False,
 ):
@@ -98,12 +101,13 @@ def tune(
 
     config = _config(model, data, epochs=epochs, schedule=schedule, patience=patience,
                      augment=augment, seed=seed, image_size=image_size,
-                     skip_corrupt=skip_corrupt)
+                     skip_corrupt=skip_corrupt, search=True)
     tune_command(config, name or _name(model, data), tuner=tuner, trials=trials,
                  resume=resume, overwrite=overwrite)
 
 
 @app.command()
+@chatty
 def train(
     model: Model, data: Data = "digits", epochs: Epochs = 8,
     batch_size: BatchSize = 32,
@@ -119,13 +123,14 @@ def train(
     from app.commands import train as train_command
 
     config = _config(model, data, epochs=epochs, batch_size=batch_size, optimizer=optimizer,
-                     learning_rate=learning_rate, schedule=schedule, weight_decay=weight_decay, augment=augment,
-                     patience=patience, seed=seed, image_size=image_size,
+                     learning_rate=learning_rate, schedule=schedule, weight_decay=weight_decay,
+                     augment=augment, patience=patience, seed=seed, image_size=image_size,
                      skip_corrupt=skip_corrupt)
     train_command(config, name or _name(model, data), resume=resume, overwrite=overwrite)
 
 
 @app.command()
+@chatty
 def evaluate(
     run: RunName, data: OtherData = None, as_json: Json = False,
     debug: Debug = False,
@@ -138,6 +143,7 @@ def evaluate(
 
 
 @app.command()
+@chatty
 def export(
     run: RunName, name: ModelName = None,
     to: To = Path("saved_models"), as_json: Json = False, debug: Debug = False,
@@ -150,6 +156,7 @@ def export(
 
 
 @app.command()
+@chatty
 def predict(
     model: Exported, files: Files, as_json: Json = False, debug: Debug = False,
 ):
@@ -161,6 +168,7 @@ def predict(
 
 
 @app.command()
+@chatty
 def check(
     layers: Layers = None, as_json: Json = False, debug: Debug = False,
 ):
@@ -172,24 +180,21 @@ def check(
 
 
 @app.command()
+@chatty
 def figures(
     names: Figures = None,
     to: FiguresFolder = Path("figures"), as_json: Json = False,
     debug: Debug = False,
 ):
     """Draw the gallery: pictures that need no run."""
-    from app.figures import save
-    from app.gallery import GALLERY
+    quiet_tensorflow()
+    from app.commands import draw_figures
 
-    for name in names or []:
-        if name not in GALLERY:
-            raise unknown("figure", name, list(GALLERY))
-    to.mkdir(parents=True, exist_ok=True)
-    paths = [save(GALLERY[name](), to / f"{name}.png") for name in names or GALLERY]
-    console.result({"figures": [str(p) for p in paths]}, "\n".join(str(p) for p in paths))
+    draw_figures(names, to)
 
 
 @app.command("data")
+@chatty
 def data_sets(
     source: Source = None,
     image_size: ImageSize = None, skip_corrupt: SkipCorrupt = False, as_json: Json = False,
@@ -203,6 +208,7 @@ def data_sets(
 
 
 @app.command()
+@chatty
 def models(as_json: Json = False, debug: Debug = False):
     """List the networks, with their exact trainable parameters."""
     quiet_tensorflow()
@@ -212,6 +218,7 @@ def models(as_json: Json = False, debug: Debug = False):
 
 
 @app.command()
+@chatty
 def layers(as_json: Json = False, debug: Debug = False):
     """List the layers and losses."""
     quiet_tensorflow()
@@ -227,7 +234,7 @@ def _config(model, data, **settings):
 
 
 def _name(model, data):
-    return f"{model}-{Path(data).name or 'data'}"
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", f"{model}-{Path(data).absolute().name}")
 
 
 def main():

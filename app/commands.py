@@ -1,93 +1,123 @@
 """The commands that train, evaluate, export, predict and list. Each ends in `console.result`."""
 
-import time
+from dataclasses import replace
+from pathlib import Path
 
 from rich.table import Table
 
 import custom_layers
 from app import data as data_sets
+from app import training
 from app.console import console
-from app.errors import unknown
+from app.errors import HandgradError, unknown
 from app.models import CATALOGUE_CLASSES, CATALOGUE_INPUT, MODELS, find
-from app.results import card, finish, report, trainable_parameters, write_metrics
+from app.results import card, finish, seconds, trainable_parameters
 from app.runs import Run, read_json
 
 
-def load_data(config, source=None):
-    return data_sets.load(source or config.data, image_size=config.image_size, seed=config.seed,
-                          skip_corrupt=config.skip_corrupt)
-
-
 def start(config, name, *, resume, overwrite):
-    """The run and its data, both checked before any work is done."""
+    """The run and its data; all that can be wrong is found before anything is written."""
     find(config.model)
-    data = load_data(config)
+    Run.check_name(name, resume=resume, overwrite=overwrite)
+    data = data_sets.load(**config.data_arguments())
+    if config.data not in data_sets.DATA_SETS:
+        config = replace(config, data=str(Path(config.data).expanduser().absolute()))
     if data.skipped:
         console.note(f"left out {len(data.skipped)} files that cannot be read: "
                      + ", ".join(data.skipped))
-    return Run.start(name, config, resume=resume, overwrite=overwrite), data
+    config = replace(config, fingerprint=data.fingerprint)
+    training.check(config, data)
+    run = Run.start(name, config, resume=resume, overwrite=overwrite)
+    console.resumable = True
+    return run, data
+
+
+def load_data(run):
+    """The data of a run, as they were when it was trained."""
+    data = data_sets.load(**run.config.data_arguments())
+    if data.fingerprint != run.config.fingerprint:
+        console.note(f"{run.config.data} has changed since run '{run.name}' was trained: "
+                     "its test part may hold images that the model was trained on.")
+    return data
 
 
 def train(config, name, *, resume, overwrite):
-    from app.training import train
+    from app.evaluation import evaluate
 
     run, data = start(config, name, resume=resume, overwrite=overwrite)
-    started = time.perf_counter()
-    model = train(run, data, verbose=console.verbose)
-    seconds = {"training": time.perf_counter() - started}
-    evaluation = finish(run, data, model, seconds=seconds)
-    rows = {
-        "epochs": f"{len(run.history())}", "parameters": f"{trainable_parameters(model):,}",
-        "report": run.path / "report.html", "model": run.path / "best.keras",
-    }
-    summary(run, evaluation, rows)
+    model = training.train(run, data, verbose=console.verbose)
+    evaluation = evaluate(model, data.test, data.class_names)
+    finish(run, data, model, evaluation)
+    epochs, best = len(run.history()), training.best_epoch(run.history())
+    summary(run, model, evaluation, {"epochs": f"{epochs}, the best is {best}"},
+            epochs=epochs, best_epoch=best)
 
 
-def summary(run, evaluation, rows, **more):
+def summary(run, model, evaluation, rows, **values):
     """The closing table of train and run, and its last line, the test accuracy."""
-    table = Table(title=f"run {run.name}", title_justify="left", show_header=False)
-    for name, value in rows.items():
-        table.add_row(name, str(value))
-    value = {"run": str(run.path), "test_accuracy": evaluation.accuracy,
-             "test_loss": evaluation.loss, **{k: str(v) for k, v in rows.items()}, **more}
+    spent, parameters = seconds(run), trainable_parameters(model)
+    files = {"report": str(run.path / "report.html"), "model": str(run.path / "best.keras")}
+    value = {"run": str(run.path), **values, "parameters": parameters, "seconds": spent,
+             "test_accuracy": evaluation.accuracy, "test_loss": evaluation.loss, **files}
     if console.as_json:
         console.result(value)
-    else:
-        console.result(value, table)
-        console.result(value, f"test accuracy: {evaluation.accuracy:.4f}")
+        return
+    times = ", ".join(f"{part} {s:.0f} s" for part, s in spent.items())
+    table = Table(title=f"run {run.name}", title_justify="left", show_header=False)
+    for row in {**rows, "parameters": f"{parameters:,}", "time": times, **files}.items():
+        table.add_row(*row)
+    console.result(value, table)
+    console.result(value, f"test accuracy: {evaluation.accuracy:.4f}")
 
 
 def evaluate(name, source):
     from app.evaluation import evaluate
 
     run = Run.open(name)
-    data, model = load_data(run.config, source), run.model()
-    evaluation = evaluate(model, data.test, data.class_names)
+    model = run.model()
     if source is None:
-        metrics = run.path / "metrics.json"
-        seconds = read_json(metrics)["seconds"] if metrics.exists() else {}
-        write_metrics(run, model, evaluation, seconds)
-        trials = run.path / "search" / "records.json"
-        report(run, data, model, evaluation, seconds=seconds,
-               trials=list(read_json(trials).values()) if trials.exists() else None)
+        data = load_data(run)
+        evaluation = evaluate(model, data.test, data.class_names)
+        finish(run, data, model, evaluation)
+    else:
+        arguments = {**run.config.data_arguments(), "source": source,
+                     "image_size": model.input_shape[1:3]}
+        data = data_sets.load(**arguments)
+        _check_same_classes(run, data)
+        evaluation = evaluate(model, data.test, data.class_names)
     console.result(evaluation.as_dict(), evaluation.table())
+
+
+def _check_same_classes(run, data):
+    metrics = run.path / "metrics.json"
+    if not metrics.exists():
+        return
+    expected = [row["name"] for row in read_json(metrics)["test"]["classes"]]
+    if list(data.class_names) != expected:
+        raise HandgradError(
+            f"Run '{run.name}' tells apart the classes {', '.join(expected)}. "
+            f"Received: {', '.join(data.class_names)}, in {data.name}"
+        )
 
 
 def export(name, model_name, to):
     from app.evaluation import evaluate
-    from app.export import export
 
     run = Run.open(name)
-    data, model = load_data(run.config), run.model()
+    model, data = run.model(), load_data(run)
     evaluation = evaluate(model, data.test, data.class_names)
-    path = export(model, name=model_name or run.name, class_names=data.class_names, to=to,
-                  card=card(run, data, evaluation, model), sample_images=samples(data))
+    path = write_export(run, data, model, evaluation, name=model_name, to=to)
+    finish(run, data, model, evaluation, path)
     console.result({"exported": str(path), "test_accuracy": evaluation.accuracy}, str(path))
 
 
-def samples(data, count=8):
-    """Images of the test part, float32 in [0, 1], for the check of an export."""
-    return data.test.images[:count].astype("float32") / 255
+def write_export(run, data, model, evaluation, *, to, name=None):
+    """Exports the model of a run as the next version of `to`/NAME; returns its folder."""
+    from app.export import export
+
+    return export(model, name=name or run.name, class_names=data.class_names, to=to,
+                  card=card(run, data, evaluation, model),
+                  sample_images=data.test.images[:8].astype("float32") / 255)
 
 
 def predict(model, files):
@@ -138,6 +168,19 @@ def check(names):
         console.note(failure)
     console.result({"ok": not failures, "layers": rows}, table)
     return 1 if failures else 0
+
+
+def draw_figures(names, folder):
+    from app.figures import GALLERY, save
+
+    for name in names or []:
+        if name not in GALLERY:
+            raise unknown("figure", name, list(GALLERY))
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{name}.png" for name in names or GALLERY]
+    for path in paths:
+        save(GALLERY[path.stem](), path)
+    console.result({"figures": [str(path) for path in paths]}, "\n".join(map(str, paths)))
 
 
 def describe_data(source, **settings):

@@ -1,23 +1,31 @@
 """What commands share: where output goes, how errors end, quiet imports, progress."""
 
 import contextlib
+import functools
 import json
 import os
+import shlex
 import sys
 
 
 class Console:
     """Results on standard output, everything else on standard error.
 
-    as_json: results are one JSON object.
-    debug: errors show their traceback.
+    Attributes:
+        arguments: the command line.
+        as_json: results are one JSON object.
+        debug: errors show their traceback.
+        resumable: what was done so far is kept, and the command goes on with it when it is
+            given again with --resume.
     """
 
-    as_json = False
-    debug = False
-
     def __init__(self):
-        self.stdout = sys.stdout
+        self.begin(())
+
+    def begin(self, arguments):
+        """Starts anew, with another command line."""
+        self.stdout, self.arguments = sys.stdout, list(arguments)
+        self.as_json = self.debug = self.resumable = False
 
     def result(self, value, text=None):
         """Prints a result: `value` as JSON, or `text` (a string or something rich can print)."""
@@ -29,7 +37,9 @@ class Console:
             from rich.console import Console as RichConsole
 
             width = None if self.stdout.isatty() else 110
-            RichConsole(file=self.stdout, width=width, highlight=False).print(text)
+            # Names of classes and files may look like markup.
+            RichConsole(file=self.stdout, width=width, highlight=False, markup=False,
+                        emoji=False).print(text)
 
     def note(self, text):
         """Prints a line for people, on standard error."""
@@ -46,20 +56,32 @@ console = Console()
 
 def execute(app, arguments=None):
     """Runs a typer app; returns the exit code: 0, 1 (the work failed) or 2 (wrong usage)."""
-    console.stdout = sys.stdout
-    console.as_json = console.debug = False
-    with contextlib.redirect_stdout(_Stderr()):
-        try:
-            code = app(arguments, standalone_mode=False, prog_name="handgrad")
-            return code if isinstance(code, int) else 0
-        except BaseException as error:
-            if console.debug:
-                raise
-            return _report(error)
+    console.begin(sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = app(console.arguments, standalone_mode=False, prog_name="handgrad")
+        if code == 130:  # how typer ends at Ctrl-C
+            return _say(f"Interrupted. {_how_to_continue()}", 1)
+        return code if isinstance(code, int) else 0
+    except BaseException as error:
+        if console.debug:
+            raise
+        return _report(error)
+
+
+def chatty(function):
+    """A function that prints on standard error, whatever it calls: standard output is for results.
+    """
+
+    @functools.wraps(function)
+    def to_stderr(*arguments, **keywords):
+        with contextlib.redirect_stdout(_Stderr()):
+            return function(*arguments, **keywords)
+
+    return to_stderr
 
 
 class _Stderr:
-    """Standard error, whatever it is at the moment (help is asked for, tests capture it)."""
+    """Standard error, whatever it is at the moment."""
 
     def __getattr__(self, name):
         return getattr(sys.stderr, name)
@@ -77,15 +99,24 @@ def _report(error):
         return _say(error.format_message(), 2)
     if hasattr(error, "exit_code"):
         return error.exit_code
-    if isinstance(error, KeyboardInterrupt) or type(error).__name__ == "Abort":
-        return _say("Interrupted. What was finished is kept: --resume continues it.", 1)
+    if isinstance(error, KeyboardInterrupt):
+        return _say(f"Interrupted. {_how_to_continue()}", 1)
     if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
         return _say("Out of memory. Use a smaller --batch-size or --image-size.", 1)
     if isinstance(error, OSError):
-        return _say(f"{error.strerror or error}: {error.filename or ''}".rstrip(": "), 1)
+        where = f": {error.filename}" if error.filename else ""
+        return _say(f"{error.strerror or error}{where}. {_how_to_continue()}", 1)
     if isinstance(error, Exception):
         return _say(f"{type(error).__name__}: {error} (--debug shows the traceback)", 1)
     raise error
+
+
+def _how_to_continue():
+    if not console.resumable:
+        return ""
+    again = [a for a in console.arguments if a not in ("--overwrite", "--resume")]
+    return ("What was finished is kept. Continue with: "
+            + shlex.join(["handgrad", *again, "--resume"]))
 
 
 def _say(message, code):
@@ -98,6 +129,8 @@ def quiet_tensorflow():
     if "tensorflow" in sys.modules:
         return
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # Trials run in processes beside this one: none may take all of a GPU's memory.
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     sys.stderr.flush()
     kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:

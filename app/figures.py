@@ -211,8 +211,11 @@ def completed(trials):
 
 
 def best_trial(trials):
-    """The completed trial of the highest score, None where all failed."""
-    return max(completed(trials), key=lambda trial: trial["score"], default=None)
+    """The completed trial of the highest score (the lower loss among equals), or None."""
+    def merit(trial):
+        return trial["score"], -(trial.get("loss") or 0.0)
+
+    return max(completed(trials), key=merit, default=None)
 
 
 def searched(trials):

@@ -1,52 +1,64 @@
-"""What a trained run shows: the test part, evaluated once, and everything on one page."""
+"""What a trained run shows: figures on the test part, and everything on one page."""
+
+from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 
-from app.evaluation import evaluate
 from app.report import write_report
 from app.runs import read_json, write_json
 from app.training import first_filters
 
 
-def finish(run, data, model, *, seconds, trials=None, export=None):
-    """Evaluates `model` on the test part and writes metrics.json and report.html.
+def finish(run, data, model, evaluation, exported=None):
+    """Writes metrics.json and report.html.
 
     Args:
-        seconds: how long each part of the run took, by its name.
-        trials: the records of the search that came before, if any.
-        export: the folder of the exported version, if any.
+        evaluation: the `Evaluation` on the test part.
+        exported: the folder of the exported version; by default the one known from before.
     """
-    evaluation = evaluate(model, data.test, data.class_names)
-    write_metrics(run, model, evaluation, seconds)
-    report(run, data, model, evaluation, seconds=seconds, trials=trials, export=export)
-    return evaluation
-
-
-def write_metrics(run, model, evaluation, seconds):
+    exported, spent, before = exported or exported_before(run), seconds(run), trials(run)
     write_json(run.path / "metrics.json", {
         "test": evaluation.as_dict(),
         "parameters": trainable_parameters(model),
-        "seconds": {part: round(value, 2) for part, value in seconds.items()},
+        "seconds": spent,
+        "exported": str(exported.resolve()) if exported else None,
     })
-
-
-def report(run, data, model, evaluation, *, seconds, trials=None, export=None):
-    """Writes report.html; returns its path."""
-    before = run.path / "initial_filters.npy"
-    return write_report(
+    filters = run.path / "initial_filters.npy"
+    write_report(
         run.path,
-        config=read_json(run.path / "config.json"),
+        config=asdict(run.config),
         history=run.history(),
         evaluation=evaluation,
         data=data,
         model_summary=[(layer.name, layer.output.shape, trainable_parameters(layer))
                        for layer in model.layers],
-        initial_filters=np.load(before) if before.exists() else None,
+        initial_filters=np.load(filters) if filters.exists() else None,
         final_filters=first_filters(model),
-        trials=trials,
-        export=export,
-        seconds=seconds,
+        trials=before,
+        export=exported,
+        seconds=spent,
     )
+
+
+def exported_before(run):
+    """The folder that the run's model was exported to, or None."""
+    metrics = run.path / "metrics.json"
+    known = read_json(metrics).get("exported") if metrics.exists() else None
+    return Path(known) if known and Path(known).is_dir() else None
+
+
+def trials(run):
+    """The records of the search that came before, in their order, or None."""
+    records = run.path / "search" / "records.json"
+    return list(read_json(records).values()) if records.exists() else None
+
+
+def seconds(run):
+    """How long each part of the run took, whenever it was interrupted."""
+    spent = {"search": trials(run) or [], "training": run.history()}
+    return {part: round(sum(row["seconds"] for row in rows), 1)
+            for part, rows in spent.items() if rows}
 
 
 def trainable_parameters(model):
@@ -61,5 +73,5 @@ def card(run, data, evaluation, model):
         "data": data.describe(),
         "metrics": {"test_accuracy": evaluation.accuracy, "test_loss": evaluation.loss},
         "parameters": trainable_parameters(model),
-        "settings": read_json(run.path / "config.json"),
+        "settings": asdict(run.config),
     }

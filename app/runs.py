@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import os
 import re
 import shutil
@@ -11,11 +12,22 @@ from pathlib import Path
 from app.errors import HandgradError, UsageError, unknown
 
 RUNS = Path("runs")
+ASIDE = ".writing-"
 
 
 @dataclass(frozen=True)
 class Config:
-    """How a run is made: everything that its result depends on."""
+    """How a model is made: everything that its result depends on.
+
+    Attributes:
+        data: the name of a data set, or an absolute path: a run does not depend on where it is
+            continued or evaluated from.
+        fingerprint: the data's (`app.data.Data.fingerprint`), so that nothing is continued with
+            other data.
+        search: sizes, batch size, optimizer, learning rate and weight decay are searched; what
+            stands here of them is not used.
+        on_train_and_validation: the validation part is trained on as well.
+    """
 
     model: str
     data: str
@@ -32,20 +44,50 @@ class Config:
     skip_corrupt: bool = False
     sizes: dict = field(default_factory=dict)
     on_train_and_validation: bool = False
+    search: bool = False
+    fingerprint: str = ""
 
     def __post_init__(self):
-        for name in ("epochs", "batch_size"):
-            if getattr(self, name) < 1:
+        for name in ("epochs", "batch_size", "patience"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
                 raise UsageError(f"--{name.replace('_', '-')} must be at least 1. "
-                                 f"Received: {getattr(self, name)}")
-        if not self.learning_rate > 0:
+                                 f"Received: {value}")
+        if not 0 < self.learning_rate < math.inf:
             raise UsageError(f"--learning-rate must be above 0. Received: {self.learning_rate}")
-        if not self.weight_decay >= 0:
+        if not 0 <= self.weight_decay < math.inf:
             raise UsageError(f"--weight-decay must be at least 0. Received: {self.weight_decay}")
+
+    @classmethod
+    def read(cls, path):
+        """The config in a JSON file."""
+        known = {f.name for f in fields(cls)}
+        return cls(**{name: v for name, v in read_json(path).items() if name in known})
+
+    def data_arguments(self):
+        """The arguments of `app.data.load`."""
+        return {"source": self.data, "image_size": self.image_size, "seed": self.seed,
+                "skip_corrupt": self.skip_corrupt}
+
+    def changes(self, before):
+        """What is not as in the config `before`: ["batch_size was 32, is 64", ...].
+
+        More epochs are no change where the step size does not depend on their number.
+        """
+        now, then = asdict(self), asdict(before)
+        if self.schedule == "constant" and not self.search and self.epochs >= before.epochs:
+            del now["epochs"]
+        return [f"{name} was {then[name]!r}, is {now[name]!r}"
+                for name in now if then[name] != now[name]]
 
 
 class Run:
-    """The folder of a run: config.json, history.csv, best.keras, metrics.json, report.html ..."""
+    """The folder of a run.
+
+    config.json says what was asked for, training.json how the model in it is made: the same,
+    but for a search, whose best trial is trained in the end. Beside them lie history.csv,
+    best.keras, metrics.json, report.html ...
+    """
 
     def __init__(self, path, config):
         self.path, self.config = Path(path), config
@@ -54,37 +96,51 @@ class Run:
     def name(self):
         return self.path.name
 
-    @classmethod
-    def start(cls, name, config, *, resume=False, overwrite=False):
-        """A new run, or with `resume` the run of that name with the same config.
-
-        Raises:
-            UsageError: where the name is taken or unfit, or `resume` finds another config.
-        """
-        if not re.fullmatch(r"\w[\w.-]*", name):
-            raise UsageError(
-                "--name must be letters, digits, '_', '.' and '-', not beginning with '.' or '-'. "
-                f"Received: '{name}'"
-            )
+    @staticmethod
+    def check_name(name, *, resume=False, overwrite=False):
+        """Raises UsageError where a name is unfit, or taken and not to be used again."""
         path = RUNS / name
+        # As for exports, which get the name of their run.
+        if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", name) or name.isdecimal():
+            raise UsageError(
+                "--name must be letters, digits, '_', '.' and '-', begin with none of '.' and "
+                f"'-', and be no number. Received: '{name}'"
+            )
+        if resume and overwrite:
+            raise UsageError("--resume and --overwrite exclude each other: give one of them.")
         if path.exists() and not (resume or overwrite):
             raise UsageError(
                 f"A run '{name}' exists in {path}. Continue it with --resume, replace it with "
                 "--overwrite, or choose another --name."
             )
+        if path.exists() and not (path / "config.json").exists() and any(path.iterdir()):
+            raise UsageError(f"{path} exists and is no run. Choose another --name.")
+
+    @classmethod
+    def start(cls, name, config, *, resume=False, overwrite=False):
+        """A new run, or with `resume` the run of that name, if it was asked for the same.
+
+        Raises:
+            UsageError: where the name is taken or unfit, or `resume` finds another config.
+        """
+        cls.check_name(name, resume=resume, overwrite=overwrite)
+        path = RUNS / name
         if overwrite and path.exists():
             shutil.rmtree(path)
-        if (path / "config.json").exists():
-            run = cls.open(path)
-            run._check_same(config)
-            return run
+        asked = path / "config.json"
+        changes = config.changes(Config.read(asked)) if asked.exists() else []
+        if changes:
+            raise UsageError(
+                f"Run '{name}' was started with other settings ({'; '.join(changes)}). "
+                "Give the same to --resume it, or choose another --name."
+            )
         path.mkdir(parents=True, exist_ok=True)
-        write_json(path / "config.json", asdict(config))
+        write_json(asked, asdict(config))
         return cls(path, config)
 
     @classmethod
     def open(cls, name):
-        """The run of a name, or in a folder."""
+        """The run of a name, or in a folder; its config is that of its model, if it has one."""
         path = Path(name) if (Path(name) / "config.json").exists() else RUNS / str(name)
         if not (path / "config.json").exists():
             known = sorted(p.parent.name for p in RUNS.glob("*/config.json"))
@@ -92,23 +148,22 @@ class Run:
                 raise UsageError(f"There is no run '{name}': {RUNS}/ holds none. "
                                  "Make one with `handgrad train` or `handgrad run`.")
             raise unknown("run", name, known)
-        known = {f.name for f in fields(Config)}
-        values = read_json(path / "config.json")
-        return cls(path, Config(**{k: v for k, v in values.items() if k in known}))
+        made = path / "training.json"
+        return cls(path.resolve(), Config.read(made if made.exists() else path / "config.json"))
 
-    def _check_same(self, config):
-        before, now = asdict(self.config), asdict(config)
-        different = [
-            f"{name} was {before[name]!r}, is {now[name]!r}"
-            for name in now if before[name] != now[name] and name != "epochs"
-        ]
-        if different:
-            raise UsageError(
-                f"Run '{self.name}' was made with other settings ({'; '.join(different)}). "
-                "Give the same to --resume it, or choose another --name."
-            )
-        self.config = config
-        write_json(self.path / "config.json", now)
+    def begin_training(self):
+        """Keeps what is left of a training with this config, and removes that of any other."""
+        made = self.path / "training.json"
+        if made.exists() and self.config.changes(Config.read(made)):
+            # The states first: without them, nothing that a kill leaves here is gone on with.
+            for pattern in ("state-*", "best.keras", "history.csv", "*.npy", "metrics.json",
+                            "report.html"):
+                for file in self.path.glob(pattern):
+                    file.unlink()
+            shutil.rmtree(self.path / "logs", ignore_errors=True)
+        for left in self.path.glob(f"{ASIDE}*"):
+            left.unlink()
+        write_json(made, asdict(self.config))
 
     def history(self):
         """One dict an epoch: epoch, loss, accuracy, val_loss, val_accuracy ..."""
@@ -134,7 +189,7 @@ class Run:
         if not path.exists():
             raise HandgradError(
                 f"Run '{self.name}' has no trained model yet ({path} is missing). "
-                f"Continue it with --resume --name {self.name}."
+                "Continue it with --resume."
             )
         return keras.models.load_model(path)
 
@@ -144,7 +199,7 @@ class replacing:
 
     def __init__(self, path):
         self.path = Path(path)
-        self.aside = self.path.with_name(f".{os.getpid()}-{self.path.name}")
+        self.aside = self.path.with_name(f"{ASIDE}{os.getpid()}-{self.path.name}")
 
     def __enter__(self):
         return self.aside

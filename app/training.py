@@ -56,6 +56,14 @@ def new_model(config, data):
     return compile_model(model, optimizer=config.optimizer, learning_rate=rate)
 
 
+def check(config, data):
+    """Raises UsageError where the network, the data and the settings do not fit together."""
+    new_model(config, data)
+    batch_size = 1 if config.search else config.batch_size
+    batches(training_part(config, data), batch_size, shuffle_seed=config.seed,
+            augment=config.augment)
+
+
 def training_part(config, data):
     """What a config trains on: the training part, or with it the validation part."""
     return join(data.train, data.validation) if config.on_train_and_validation else data.train
@@ -75,14 +83,14 @@ def fit(model, config, train, validation=None, *, first_epoch=0, callbacks=(), v
         initial_epoch=first_epoch,
         steps_per_epoch=steps(train, size),
         validation_data=None if validation is None else batches(validation, max(size, 256)),
-        callbacks=[*callbacks, Finite()],
+        callbacks=[Finite(), Reseed(config.seed), *callbacks],
         shuffle=False,  # the batches are shuffled already
         verbose=verbose,
     )
 
 
 class Finite(keras.callbacks.Callback):
-    """Stops with an error where the loss is no number any more."""
+    """Stops with an error where the loss is no number any more, before anything is kept of it."""
 
     def on_epoch_end(self, epoch, logs=None):
         for name in ("loss", "val_loss"):
@@ -92,6 +100,25 @@ class Finite(keras.callbacks.Callback):
                     f"Training diverged: {name} is {value} after epoch {epoch + 1}. "
                     "Use a smaller learning rate."
                 )
+
+
+class Reseed(keras.callbacks.Callback):
+    """Makes the random masks of an epoch a function of the seed and the epoch's number.
+
+    Keras saves a layer's weights without the state of its random numbers: a resumed training
+    would draw the masks of the first epoch again.
+    """
+
+    def __init__(self, seed):
+        super().__init__()
+        self.seed = seed
+
+    def on_epoch_begin(self, epoch, logs=None):
+        weights = {id(weight) for weight in self.model.weights}
+        states = [v for v in self.model.variables if id(v) not in weights]
+        for i, state in enumerate(states):
+            drawn = np.random.SeedSequence((self.seed, epoch, i)).generate_state(1)
+            state.assign([drawn[0], 0])
 
 
 class Checkpoints(keras.callbacks.Callback):
@@ -129,8 +156,7 @@ class Checkpoints(keras.callbacks.Callback):
         self.rows.append({"epoch": epoch, **logs, "learning_rate": rate, "seconds": seconds})
         if best_epoch(self.rows) == len(self.rows):
             with replacing(self.run.path / "best.keras") as aside:
-                keras.saving.save_model(self.model, _keras_name(aside))
-                _keras_name(aside).rename(aside)
+                self.model.save(aside)
         self.run.write_history(self.rows)
         self._keep_state(epoch + 1)
         if self.finished():
@@ -143,16 +169,11 @@ class Checkpoints(keras.callbacks.Callback):
     def _keep_state(self, epochs):
         older = list(self.run.path.glob("state-*.weights.h5"))
         path = self.run.path / f"state-{epochs:05d}.weights.h5"
-        aside = path.with_name(f"writing-{path.name}")
-        self.model.save_weights(aside)
-        aside.rename(path)
+        with replacing(path) as aside:
+            self.model.save_weights(aside)
         for state in older:
             if state != path:
                 state.unlink()
-
-
-def _keras_name(path):
-    return path.with_name(path.name + ".keras")
 
 
 def best_epoch(rows):
@@ -172,10 +193,11 @@ def train(run, data, *, verbose=0):
     """
     config = run.config
     model = new_model(config, data)
+    run.begin_training()
     checkpoints = Checkpoints(run, config.patience)
     first_epoch = checkpoints.restore(model)
     if first_epoch == 0:
-        save_filters(run, model, "initial_filters")
+        _keep_filters(run, model)
     if first_epoch < config.epochs and not checkpoints.finished():
         fit(
             model, config, training_part(config, data),
@@ -195,8 +217,8 @@ def first_filters(model):
     return None
 
 
-def save_filters(run, model, name):
-    """Keeps the first convolution's kernel in the run, for the report."""
+def _keep_filters(run, model):
+    """Keeps the first convolution's kernel as it is before training, for the report."""
     filters = first_filters(model)
     if filters is not None:
-        np.save(run.path / f"{name}.npy", filters)
+        np.save(run.path / "initial_filters.npy", filters)

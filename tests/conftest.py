@@ -5,7 +5,13 @@ import os
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras  # noqa: E402
+import numpy as np  # noqa: E402
 import pytest  # noqa: E402
+from command_line import RUN  # noqa: E402
+from PIL import Image  # noqa: E402
+
+from app.cli import app  # noqa: E402
+from app.console import execute  # noqa: E402
 
 pytest_plugins = "pytester"
 
@@ -22,6 +28,45 @@ def handgrad_data():
     if not folder:
         pytest.skip("HANDGRAD_DATA is not set: it names the folder of real data (mnist, ...)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def place(tmp_path_factory):
+    """A folder with data, a run that went the whole way and one that was only trained."""
+    folder = tmp_path_factory.mktemp("place")
+    rng = np.random.default_rng(0)
+    labels = np.arange(120) % 3
+    images = rng.integers(0, 60, (120, 8, 8), np.uint8)
+    images[labels == 1, :4] += 150
+    images[labels == 2, 4:] += 150
+    np.savez(folder / "small.npz", images=images, labels=labels)
+    for i in range(24):
+        target = folder / "photos" / "abc"[i % 3]
+        target.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(images[i]).save(target / f"{i}.png")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert execute(app, RUN) == 0
+        assert execute(app, "train mlp --data small.npz --epochs 3 --name trained".split()) == 0
+    return folder
+
+
+@pytest.fixture
+def here(place, monkeypatch):
+    monkeypatch.chdir(place)
+    return place
+
+
+@pytest.fixture
+def handgrad(here, capsys):
+    """Runs a command; returns its exit code and the two outputs."""
+    def call(*arguments):
+        capsys.readouterr()
+        code = execute(app, [str(a) for a in arguments])
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return call
 
 
 def skip_if_backend(backend, reason):

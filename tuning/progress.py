@@ -8,10 +8,13 @@ from rich.progress import TimeElapsedColumn
 
 
 class Progress:
-    """Shows trials as they run: `epoch` and `trial` are a `Search`'s callbacks."""
+    """Shows trials as they run, beside `ended` earlier ones.
 
-    def __init__(self, trials, epochs):
-        self.trials, self.epochs = trials, epochs
+    `epoch` and `trial` are the callbacks of `Search.search`.
+    """
+
+    def __init__(self, trials, epochs, ended=0):
+        self.trials, self.epochs, self.ended = trials, epochs, ended
         console = Console(stderr=True)
         self.bars = Bars(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
                          TimeElapsedColumn(), console=console, transient=True,
@@ -19,8 +22,8 @@ class Progress:
 
     def __enter__(self):
         self.bars.start()
-        self.task = self.bars.add_task("search", total=self.trials * self.epochs)
-        self.ended = 0
+        self.task = self.bars.add_task("search", total=self.trials * self.epochs,
+                                       completed=self.ended * self.epochs)
         return self
 
     def __exit__(self, *error):
@@ -36,8 +39,6 @@ class Progress:
     def trial(self, record):
         self.ended += 1
         self.bars.update(self.task, completed=self.ended * self.epochs)
-        if self.ended == self.trials:
-            self.bars.stop()
         score = record["reason"] if record["score"] is None else (
             f"val_accuracy {record['score']:.4f} after {record['best_epoch']} epochs")
         print(f"trial {record['trial']} ({len(record['curve'])} epochs, "

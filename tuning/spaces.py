@@ -1,7 +1,7 @@
 """Search spaces: functions from hyper-parameters to a compiled model.
 
 The defaults of each space are the plain model's, so that the first trial is what one would
-have taken without a search.
+have taken without a search (but for the weight decay: a log scale has no 0).
 """
 
 from app.errors import unknown
@@ -10,13 +10,11 @@ from app.training import compile_model
 
 
 def mlp(hp):
-    layers = hp.Int("layers", 1, 3, default=2)
-    defaults = [50, 100, 50]
-    hidden = []
-    for i in range(layers):
-        with hp.conditional_scope("layers", list(range(i + 1, 4))):
-            hidden.append(hp.Int(f"units{i + 1}", 25, 400, sampling="log", default=defaults[i]))
-    return {"hidden": tuple(hidden), "dropout": _dropout(hp)}
+    layers, hidden = hp.Int("layers", 1, 3, default=2), []
+    for i, units in enumerate((50, 100, 50), 1):
+        with hp.conditional_scope("layers", list(range(i, 4))):
+            hidden.append(hp.Int(f"units{i}", 25, 400, sampling="log", default=units))
+    return {"hidden": hidden[:layers], "dropout": _dropout(hp)}
 
 
 def simple_conv_net(hp):
@@ -31,29 +29,32 @@ def simple_conv_net(hp):
 def lenet5(hp):
     first = hp.Int("filters", 6, 32, sampling="log", default=6)
     return {
-        "filters": (first, round(first * 16 / 6)),
-        "units": (hp.Int("units1", 60, 240, sampling="log", default=120),
-                  hp.Int("units2", 42, 168, sampling="log", default=84)),
+        "filters": [first, round(first * 16 / 6)],
+        "units": [hp.Int("units1", 60, 240, sampling="log", default=120),
+                  hp.Int("units2", 42, 168, sampling="log", default=84)],
         "dropout": _dropout(hp),
     }
 
 
 def pattern_net(hp):
-    return {
+    sizes = {
         "convolutions": hp.Int("convolutions", 1, 2, default=1),
         "stages": hp.Int("stages", 1, 3, default=2),
         "hidden": hp.Int("hidden", 0, 2, default=1),
         "filters": hp.Int("filters", 8, 32, sampling="log", default=16),
-        "units": hp.Int("units", 32, 256, sampling="log", default=64),
         "skip": hp.Boolean("skip", default=False),
-        "dropout": _dropout(hp),
     }
+    with hp.conditional_scope("hidden", [1, 2]):
+        inner = {"units": hp.Int("units", 32, 256, sampling="log", default=64),
+                 "dropout": _dropout(hp)}
+    return {**sizes, **inner} if sizes["hidden"] else sizes
 
 
 def _dropout(hp):
     return hp.Float("dropout", 0.0, 0.5, step=0.1, default=0.0)
 
 
+BATCH_SIZES = (16, 32, 64, 128)
 SPACES = {
     "mlp": mlp,
     "simpleconvnet": simple_conv_net,
@@ -69,26 +70,29 @@ def find_space(model):
     return SPACES[model]
 
 
-def choose(hp, model):
+def choose(hp, model, images):
     """Declares the whole space of `model` and returns the chosen settings of a run.
 
     {"sizes": {...}, "weight_decay", "learning_rate", "optimizer", "batch_size"}. The batch size
     is declared here too: one first declared while fitting has its default in every first trial.
+
+    images: how many there are to train on, the limit of the batch size.
     """
+    batch_sizes = [size for size in BATCH_SIZES if size <= images] or [images]
     return {
         "sizes": find_space(model)(hp),
         "weight_decay": hp.Float("weight_decay", 1e-6, 1e-2, sampling="log", default=1e-6),
-        "learning_rate": hp.Float("learning_rate", 1e-4, 1e-2, sampling="log", default=1e-3),
+        "learning_rate": hp.Float("learning_rate", 3e-4, 5e-3, sampling="log", default=1e-3),
         "optimizer": hp.Choice("optimizer", ["adam", "rmsprop", "nesterov"], default="adam"),
-        "batch_size": hp.Choice("batch_size", [16, 32, 64, 128], default=32),
+        "batch_size": hp.Choice("batch_size", batch_sizes, default=min(32, batch_sizes[-1])),
     }
 
 
-def space(model, image_shape, classes, statistics=None):
+def space(model, image_shape, classes, images, statistics=None):
     """The hyper-model of a network: a function from hyper-parameters to a compiled model."""
 
     def hypermodel(hp):
-        chosen = choose(hp, model)
+        chosen = choose(hp, model, images)
         network = build(model, image_shape, classes, statistics=statistics,
                         weight_decay=chosen["weight_decay"], **chosen["sizes"])
         return compile_model(network, optimizer=chosen["optimizer"],

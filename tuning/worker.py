@@ -1,19 +1,22 @@
-"""The process that trials run in: `python -m tuning.worker`, one JSON line a job, one a reply.
+"""The process that trials run in: it reads a config a line, and replies in lines of JSON.
 
 A graph that TensorFlow has made is never given back, so a process that runs trial after trial
 grows without bound. This one is replaced every few trials, and whatever happens to it, out of
 memory or worse, happens to a trial and not to the search.
 """
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
-import time
 from collections import deque
 
+from app.errors import HandgradError
+
 TRIALS_A_PROCESS = 8
+OUT_OF_MEMORY = "out of memory"
 
 
 class TrialFailed(Exception):
@@ -21,14 +24,14 @@ class TrialFailed(Exception):
 
 
 class Worker:
-    """Runs trials one by one in a child process."""
+    """Runs trials one by one in a child process, whose log is the file `log`."""
 
     def __init__(self, log):
         self.log = log
         self.process, self.trials = None, 0
 
-    def run(self, job, on_epoch=lambda row: None):
-        """The result of a job, calling `on_epoch` with each epoch's numbers.
+    def run(self, config, on_epoch=lambda row: None):
+        """The result of a trial of a config, calling `on_epoch` with each epoch's numbers.
 
         Raises:
             TrialFailed: where the trial raised an error or its process died.
@@ -37,35 +40,40 @@ class Worker:
             self.close()
             self._start()
         self.trials += 1
+        for reply in self._replies(config):
+            if "epoch" in reply:
+                on_epoch(reply)
+            elif "error" in reply:
+                if reply["error"].startswith(OUT_OF_MEMORY):
+                    self.close()  # to give back all that the process has taken
+                raise TrialFailed(reply["error"])
+            else:
+                return reply
+        raise TrialFailed(self._death())
+
+    def _replies(self, config):
+        """What the process says, until it dies."""
         try:
-            self.process.stdin.write(json.dumps(job) + "\n")
+            self.process.stdin.write(json.dumps(config) + "\n")
             self.process.stdin.flush()
             for line in self.process.stdout:
-                reply = json.loads(line)
-                if "epoch" in reply:
-                    on_epoch(reply)
-                elif "error" in reply:
-                    raise TrialFailed(reply["error"])
-                else:
-                    return reply
-        except BrokenPipeError:
+                yield json.loads(line)
+        except (BrokenPipeError, ValueError):  # it died before, or in the middle of a line
             pass
-        except KeyboardInterrupt:
-            self.close()
-            raise
-        raise TrialFailed(self._death())
 
     def _start(self):
         with self.log.open("a") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "tuning.worker"], text=True, bufsize=1,
+                # -P: no module of the current folder takes the place of ours.
+                [sys.executable, "-P", "-m", "tuning.worker"], text=True, bufsize=1,
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
+                start_new_session=True,  # Ctrl-C is the parent's to handle
             )
         self.trials = 0
 
     def _death(self):
         code = self.process.wait()
-        self.process = None
+        self.close()
         if code == -signal.SIGKILL:
             return "the process was killed (signal 9), probably out of memory"
         with self.log.open() as log:
@@ -75,16 +83,16 @@ class Worker:
     def close(self):
         if self.process is not None:
             self.process.kill()
-            self.process.communicate()
+            with contextlib.suppress(BrokenPipeError):
+                self.process.communicate()
             self.process = None
 
 
 def main():
-    """Answers jobs from standard input until it ends."""
+    """Runs the trials that come on standard input until it ends."""
     # TensorFlow and others may print: standard output is the parent's, for replies alone.
     replies = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
 
     def reply(value):
         replies.write(json.dumps(value) + "\n")
@@ -94,7 +102,7 @@ def main():
         try:
             reply(run_trial(json.loads(line), loaded, reply))
         except MemoryError:
-            reply({"error": "out of memory"})
+            reply({"error": OUT_OF_MEMORY})
         except Exception as error:
             import traceback
 
@@ -102,20 +110,30 @@ def main():
             reply({"error": _one_line(error)})
 
 
-def run_trial(job, loaded, on_epoch):
-    """Trains one trial; returns its score, best epoch, curve and seconds."""
+def run_trial(config, loaded, on_epoch):
+    """Trains one trial on the training part, and scores it on the validation part.
+
+    Args:
+        config: of the trial, in plain values.
+        loaded: the data of earlier trials by their fingerprint.
+        on_epoch: called with the numbers of each epoch.
+
+    Returns:
+        A dict: score and loss of the best epoch, best_epoch, and curve, the validation accuracies.
+    """
     import keras
 
     from app.data import load
     from app.runs import Config
     from app.training import best_epoch, fit, new_model
 
-    config = Config(**job["config"])
-    key = json.dumps(job["data"], sort_keys=True)
-    if key not in loaded:
-        loaded.clear()
-        loaded[key] = load(**job["data"])
-    data, started, rows = loaded[key], time.perf_counter(), []
+    config, rows = Config(**config), []
+    if config.fingerprint not in loaded:
+        data = load(**config.data_arguments())
+        if data.fingerprint != config.fingerprint:
+            raise HandgradError(f"{config.data} has changed since the search began.")
+        loaded[config.fingerprint] = data
+    data = loaded[config.fingerprint]
 
     class Watch(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
@@ -129,9 +147,9 @@ def run_trial(job, loaded, on_epoch):
     best = best_epoch(rows)
     return {
         "score": rows[best - 1]["val_accuracy"],
+        "loss": rows[best - 1]["val_loss"],
         "best_epoch": best,
         "curve": [row["val_accuracy"] for row in rows],
-        "seconds": round(time.perf_counter() - started, 2),
     }
 
 
@@ -139,7 +157,7 @@ def _one_line(error):
     text = " ".join(str(error).split())
     name = type(error).__name__
     if name == "ResourceExhaustedError":
-        return f"out of memory: {text[:200]}"
+        return f"{OUT_OF_MEMORY}: {text[:200]}"
     return text[:300] if name in ("HandgradError", "UsageError") else f"{name}: {text[:300]}"
 
 

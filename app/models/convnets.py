@@ -74,7 +74,8 @@ def deep_conv_net(image_shape, classes, *, filters=(16, 16, 32, 32, 64, 64), uni
 
     Source: Saitoh, Deep Learning from Scratch, 2016, section 8.1: 99.38 % on MNIST.
     """
-    check_size("DeepConvNet", image_shape, 6, "three 2x2 pools, two more pixels before the second")
+    check_size("DeepConvNet", image_shape, 4,
+               "2x2 pool, the 4th convolution adds 2 pixels, two more 2x2 pools: 4, 2, 4, 2, 1")
     penalty = decay(weight_decay)
     layers = start(image_shape, statistics)
     for i, maps in enumerate(filters, 1):
