@@ -8,7 +8,7 @@ READY = .venv/.ready
 
 demo: $(READY)  ## search, train, export and predict on real handwritten digits
 	$(BIN)/handgrad run --data digits --model lenet5 --trials 6 --epochs 16 --name digits --overwrite
-	$(BIN)/python -m benchmarks.sample_digits build/digits
+	$(BIN)/handgrad data digits --samples build/digits
 	$(BIN)/handgrad predict saved_models/digits build/digits
 
 test: $(READY)  ## all tests

@@ -56,6 +56,7 @@ WeightDecay = option(float, "lambda of the penalty 1/2 lambda W^2.")
 OtherData = option(str | None, "Other data than the run's.")
 ModelName = option(str | None, "The model's name.  [default: the run's]")
 FiguresFolder = option(Path, "The folder they are written to.")
+Samples = option(Path | None, "A folder to write a test image of each class to, as PNG files.")
 Model = argument(str, "A network: `handgrad models` lists them.")
 RunName = argument(str, "The name of a run, or its folder.")
 Exported = argument(Path, "saved_models/NAME, or one version of it.")
@@ -196,15 +197,14 @@ def figures(
 @app.command("data")
 @chatty
 def data_sets(
-    source: Source = None,
-    image_size: ImageSize = None, skip_corrupt: SkipCorrupt = False, as_json: Json = False,
-    debug: Debug = False,
+    source: Source = None, samples: Samples = None, image_size: ImageSize = None,
+    skip_corrupt: SkipCorrupt = False, as_json: Json = False, debug: Debug = False,
 ):
     """List the data sets there are, or describe one."""
     quiet_tensorflow()
     from app.commands import describe_data
 
-    describe_data(source, image_size=image_size, skip_corrupt=skip_corrupt)
+    describe_data(source, samples, image_size=image_size, skip_corrupt=skip_corrupt)
 
 
 @app.command()

@@ -3,13 +3,14 @@
 from dataclasses import replace
 from pathlib import Path
 
+from PIL import Image
 from rich.table import Table
 
 import custom_layers
 from app import data as data_sets
 from app import training
 from app.console import console
-from app.errors import HandgradError, unknown
+from app.errors import HandgradError, UsageError, unknown
 from app.models import CATALOGUE_CLASSES, CATALOGUE_INPUT, MODELS, find
 from app.results import card, finish, seconds, trainable_parameters
 from app.runs import Run, read_json
@@ -183,7 +184,10 @@ def draw_figures(names, folder):
     console.result({"figures": [str(path) for path in paths]}, "\n".join(map(str, paths)))
 
 
-def describe_data(source, **settings):
+def describe_data(source, samples=None, **settings):
+    if source is None and samples is not None:
+        raise UsageError("--samples needs a data set. Expected: handgrad data SOURCE --samples "
+                         f"FOLDER. Received: no source, --samples {samples}")
     if source is None:
         table = Table("name", "what")
         listing = {name: entry.description for name, entry in data_sets.DATA_SETS.items()}
@@ -191,11 +195,23 @@ def describe_data(source, **settings):
             table.add_row(name, text)
         console.result({"data_sets": listing}, table)
         return
-    description = data_sets.load(source, **settings).describe()
+    data = data_sets.load(source, **settings)
+    description = data.describe()
+    if samples is not None:
+        write_samples(data, samples)
     table = Table("", "images", *description["classes"][:12])
     for part, count in description["counts"].items():
         table.add_row(part, str(count), *map(str, description["images_per_class"][part][:12]))
     console.result(description, table)
+
+
+def write_samples(data, folder):
+    """Writes the first test image of each class as a PNG file, for `handgrad predict`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for label, name in enumerate(data.class_names):
+        for image in data.test.images[data.test.labels == label][:1]:
+            pixels = image[..., 0] if image.shape[-1] == 1 else image
+            Image.fromarray(pixels).save(folder / f"{name.replace('/', '_')}.png")
 
 
 def list_models():

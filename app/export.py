@@ -23,6 +23,7 @@ from app import verification
 from app.errors import HandgradError, UsageError
 from app.model_card import model_card, write_card
 from app.serving import versions
+from custom_layers.gradient import forward_only
 
 _ASIDE = ".writing-"
 # ITU-R 601, as Pillow converts colour to grey.
@@ -189,13 +190,14 @@ def _write(model, class_names, shape, aside):
     # Not the Keras model: tracked as well, it would store every weight a second time.
     module = tf.Module()
     module.labels = tf.saved_model.Asset(str(labels))
-    module.weights = list(predict.get_concrete_function().variables)
-    tf.saved_model.save(
-        module,
-        str(aside / "model"),
-        signatures={"serving_default": predict, "image_bytes": predict_encoded},
-        options=tf.saved_model.SaveOptions(experimental_custom_gradients=False),
-    )
+    with forward_only():
+        module.weights = list(predict.get_concrete_function().variables)
+        tf.saved_model.save(
+            module,
+            str(aside / "model"),
+            signatures={"serving_default": predict, "image_bytes": predict_encoded},
+            options=tf.saved_model.SaveOptions(experimental_custom_gradients=False),
+        )
 
 
 def _decode(contents, height, width, channels):

@@ -1,8 +1,26 @@
 """`differentiable`: a function that returns its result and, with it, its backward pass."""
 
+import contextlib
+import contextvars
 import inspect
 
 import tensorflow as tf
+
+_FORWARD_ONLY = contextvars.ContextVar("forward_only", default=False)
+
+
+@contextlib.contextmanager
+def forward_only():
+    """Ops called inside are their forward passes alone: a smaller graph, for an export.
+
+    A graph that is saved with custom gradients makes TensorFlow warn, wherever it is loaded,
+    of gradients that nobody will take.
+    """
+    token = _FORWARD_ONLY.set(True)
+    try:
+        yield
+    finally:
+        _FORWARD_ONLY.reset(token)
 
 
 def differentiable(pair):
@@ -29,6 +47,8 @@ def differentiable(pair):
 
     def op(*tensors, **settings):
         tensors = [None if t is None else tf.convert_to_tensor(t) for t in tensors]
+        if _FORWARD_ONLY.get():
+            return pair(*tensors, **settings)[0]
         given = [i for i, t in enumerate(tensors) if t is not None]
 
         @tf.custom_gradient

@@ -149,6 +149,13 @@ def test_lists(result):
     assert sum(described["counts"].values()) == 120
 
 
+def test_samples_for_a_first_prediction(result, handgrad, tmp_path):
+    result("data", "digits", "--samples", tmp_path / "new")
+    assert [p.stem for p in sorted((tmp_path / "new").glob("*.png"))] == list("0123456789")
+    code, _, err = handgrad("data", "--samples", tmp_path)
+    assert code == 2 and "--samples needs a data set" in err
+
+
 def test_tables_keep_names_that_look_like_markup(place, handgrad):
     with np.load(place / "small.npz") as arrays:
         np.savez(place / "odd.npz", **arrays, class_names=["[red]", ":dog:", "[/]"])

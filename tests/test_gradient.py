@@ -9,6 +9,7 @@ import tensorflow as tf
 from custom_layers import chain, differentiable
 from custom_layers.activations import relu, tanh
 from custom_layers.dense import dense
+from custom_layers.gradient import forward_only
 
 
 def op_with_gradients(*gradients):
@@ -75,6 +76,18 @@ def test_the_op_keeps_its_gradient_as_argument_of_a_graph():
 
     np.testing.assert_array_equal(gradient(odd, X), [7.0, 7.0])
     assert odd.__name__ == "odd" and not hasattr(odd, "__wrapped__")
+
+
+def test_forward_only_leaves_no_custom_gradient_in_a_graph():
+    def nodes():
+        graph = tf.function(lambda x: relu(x)).get_concrete_function(X).graph
+        return {node.type for node in graph.get_operations()}
+
+    assert "IdentityN" in nodes()
+    with forward_only():
+        assert "IdentityN" not in nodes()
+        np.testing.assert_array_equal(relu(-X), [0.0, 0.0])
+    assert "IdentityN" in nodes()
 
 
 def test_settings_are_keywords():
