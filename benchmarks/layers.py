@@ -13,20 +13,42 @@ LAYERS = [
     ("Dense", {"units": 512, "activation": "relu"}, (512, 1024)),
     ("Conv1D", {"filters": 32, "kernel_size": 5, "padding": "same"}, (64, 128, 16)),
     ("Conv1D", {"filters": 64, "kernel_size": 5, "padding": "same"}, (64, 512, 32)),
+    ("GlobalAveragePooling1D", {}, (64, 128, 16)),
+    ("GlobalAveragePooling1D", {}, (64, 512, 32)),
+    ("Conv2DTranspose", {"filters": 32, "kernel_size": 4, "strides": 2, "padding": "same"},
+     (128, 7, 7, 16)),
+    ("Conv2DTranspose", {"filters": 32, "kernel_size": 4, "strides": 2, "padding": "same"},
+     (64, 16, 16, 32)),
 ] + [
     (name, arguments, shape)
     for name, arguments in [
         ("Conv2D", {"filters": 32, "kernel_size": 3, "padding": "same", "activation": "relu"}),
+        ("DepthwiseConv2D", {"kernel_size": 3, "padding": "same"}),
+        ("SeparableConv2D", {"filters": 32, "kernel_size": 3, "padding": "same"}),
+        ("UpSampling2D", {"interpolation": "nearest"}),
+        ("UpSampling2D", {"interpolation": "bilinear"}),
         ("MaxPooling2D", {"pool_size": 2}),
         ("AveragePooling2D", {"pool_size": 2}),
         ("GlobalAveragePooling2D", {}),
+        ("GlobalMaxPooling2D", {}),
         ("BatchNormalization", {}),
         ("Dropout", {"rate": 0.5}),
         ("Flatten", {}),
         ("ReLU", {}),
         ("LeakyReLU", {}),
         ("Softmax", {}),
+        ("LayerNormalization", {}),
+        ("GroupNormalization", {"groups": 8}),
+        ("SpatialDropout2D", {"rate": 0.5}),
+        ("ZeroPadding2D", {"padding": 1}),
+        ("Cropping2D", {"cropping": 1}),
+        ("Reshape", {"target_shape": (-1,)}),
+        ("Rescaling", {"scale": 1 / 255}),
     ]
+    for shape in (SMALL, LARGE)
+] + [
+    (name, {}, (shape, shape))
+    for name in ("Add", "Multiply", "Concatenate")
     for shape in (SMALL, LARGE)
 ]
 ALGORITHMS = [
@@ -43,7 +65,9 @@ def measure(name, arguments, shape, jit):
         "ours": getattr(custom_layers, name)(**arguments),
         "stock": getattr(keras.layers, name)(**stock_arguments),
     }
-    x = tf.random.stateless_normal(shape, (1, 2))
+    several = isinstance(shape[0], tuple)
+    xs = [tf.random.stateless_normal(s, (1, 2)) for s in (shape if several else (shape,))]
+    x = xs if several else xs[0]
     result = {}
     passes = {label: {} for label in ("forward", "forward + backward")}
     for side, layer in layers.items():
@@ -59,7 +83,7 @@ def measure(name, arguments, shape, jit):
             with tf.GradientTape() as tape:
                 tape.watch(x)
                 y = layer(x, **training)
-            return y, tape.gradient(y, [x, *weights], dy)
+            return y, tape.gradient(y, [x, weights], dy)
 
         forward, backward = (tf.function(f, jit_compile=jit) for f in (forward, backward))
         passes["forward"][side] = lambda f=forward: _wait(f(x))
@@ -68,6 +92,13 @@ def measure(name, arguments, shape, jit):
         times = compare(functions)
         result[label] = (times["ours"], times["stock"])
     return result
+
+
+def size(shape):
+    """128x14x14x16, or 2 of 128x14x14x16."""
+    if isinstance(shape[0], tuple):
+        return f"{len(shape)} of {size(shape[0])}"
+    return "x".join(map(str, shape))
 
 
 def _wait(values):
@@ -81,5 +112,5 @@ def rows(table=LAYERS):
         for mode, jit in (("graph", False), ("XLA", True)):
             for label, (ours, stock) in measure(name, arguments, shape, jit).items():
                 title = f"{name} {arguments.get('algorithm', '')}".strip()
-                yield (title, "x".join(map(str, shape)), mode, label,
+                yield (title, size(shape), mode, label,
                        f"{ours * 1e3:.2f}", f"{stock * 1e3:.2f}", f"{ours / stock:.2f}")

@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from custom_layers.gradient import chain, differentiable
 from custom_layers.registration import register
+from custom_layers.smooth_activations import _Elementwise, gelu, scaled_tanh, silu
 
 
 @differentiable
@@ -103,11 +104,14 @@ def step(x, *, straight_through=False):
     return y, lambda dy: dy if straight_through else tf.zeros_like(dy)
 
 
-OPS = {"relu": relu, "leaky_relu": leaky_relu, "sigmoid": sigmoid, "tanh": tanh, "softmax": softmax}
+OPS = {"relu": relu, "leaky_relu": leaky_relu, "sigmoid": sigmoid, "tanh": tanh,
+       "softmax": softmax, "silu": silu, "gelu": gelu, "scaled_tanh": scaled_tanh}
 
 
 def op_of(activation):
-    """Our op for a Keras activation function (as `keras.activations.get` returns it), or None."""
+    """Our op for an activation (as `keras.activations.get` returns it), or None."""
+    if activation in OPS.values():
+        return activation
     name = getattr(activation, "__name__", None)
     return OPS.get(name) if activation is getattr(keras.activations, name or "", None) else None
 
@@ -123,7 +127,7 @@ def activate(layer_op, tensors, activation):
     op = op_of(activation)
     if activation in (None, keras.activations.linear):
         return chain(layer_op)(*tensors)
-    if op in (relu, leaky_relu, tanh):
+    if op and op not in (sigmoid, softmax):
         return chain(layer_op, op.pair)(*tensors)
     logits = chain(layer_op)(*tensors)
     return with_logits(op, logits) if op else activation(logits)
@@ -169,17 +173,6 @@ class Softmax(keras.layers.Softmax):
         if mask is None:
             return with_logits(softmax, inputs, axis=axis)
         return super().call(inputs, mask)
-
-
-class _Elementwise(keras.layers.Layer):
-    """A layer without weights that applies an op to each element."""
-
-    def __init__(self, **kwargs):
-        super().__init__(**kwargs)
-        self.supports_masking = True
-
-    def compute_output_shape(self, input_shape):
-        return input_shape
 
 
 @register

@@ -12,7 +12,10 @@ import custom_layers
 
 @dataclass(frozen=True)
 class Example:
-    """A layer (or loss) with arguments, and the shape of its input, batch included."""
+    """A layer (or loss) with arguments, and the shape of its input, batch included.
+
+    Of a layer with several inputs, `shape` is a tuple of their shapes.
+    """
 
     name: str
     shape: tuple
@@ -20,6 +23,11 @@ class Example:
 
     def layer(self, **more):
         return getattr(custom_layers, self.name)(**self.arguments, **more)
+
+    def each(self, function):
+        """`function` of the shape; of several inputs' shapes, the list of its results."""
+        several = isinstance(self.shape[0], tuple)
+        return [function(s) for s in self.shape] if several else function(self.shape)
 
     def __str__(self):
         arguments = ",".join(f"{k}={v}" for k, v in self.arguments.items())
@@ -83,12 +91,104 @@ LAYERS = [
     _example("Softmax", 4, 9),
     _example("Softmax", 4, 3, 5, axis=(1, 2)),
     _example("Step", 4, 9),
+    _example("SiLU", 4, 9),
+    _example("GELU", 4, 9),
+    _example("GELU", 4, 9, approximate=True),
+    _example("ScaledTanh", 4, 9),
+    _example("ScaledTanh", 4, 9, amplitude=2.0, slope=0.4),
+    _example("Dense", 4, 7, units=5, activation="gelu"),
+    _example("Conv2D", 2, 5, 6, 2, filters=3, kernel_size=3, activation="silu"),
+    _example("LayerNormalization", 4, 9),
+    _example("LayerNormalization", 3, 4, 5, 2, axis=(1, 2, 3), center=False),
+    _example("LayerNormalization", 3, 4, 5, 2, axis=(-3, -1)),
+    _example("LayerNormalization", 3, 4, 5, axis=1, scale=False),
+    _example("GroupNormalization", 3, 4, 5, 6, groups=3),
+    _example("GroupNormalization", 3, 6, 4, 5, groups=2, axis=1, scale=False),
+    _example("GroupNormalization", 3, 5, 4, groups=-1, center=False),
+    _example("GroupNormalization", 3, 8, groups=2),
+    _example("LocalResponseNormalization", 2, 3, 4, 7),
+    _example("LocalResponseNormalization", 2, 3, 4, 7, k=1.0, n=3, alpha=0.5, beta=0.6),
+    _example("LocalResponseNormalization", 2, 7, 3, 4, alpha=0.2, data_format=FIRST),
+    _example("Add", (3, 4, 5), (3, 4, 5), (3, 4, 5)),
+    _example("Add", (3, 4, 5), (3, 1, 5), (3, 5)),
+    _example("Multiply", (3, 4, 5), (3, 4, 5)),
+    _example("Multiply", (3, 4, 2, 5), (3, 1, 1, 5), (3, 4, 1, 1)),
+    _example("Concatenate", (3, 4, 5), (3, 4, 2), (3, 4, 1)),
+    _example("Concatenate", (3, 4, 5), (3, 2, 5), axis=1),
+    _example("ZeroPadding2D", 2, 4, 5, 3),
+    _example("ZeroPadding2D", 2, 3, 4, 5, padding=((0, 2), (1, 0)), data_format=FIRST),
+    _example("Cropping2D", 2, 4, 5, 3, cropping=1),
+    _example("Cropping2D", 2, 3, 4, 5, cropping=((0, 2), (1, 0)), data_format=FIRST),
+    _example("Reshape", 2, 3, 4, 2, target_shape=(6, 4)),
+    _example("Reshape", 2, 3, 4, 2, target_shape=(2, -1, 3)),
+    _example("Rescaling", 2, 4, 5, 3, scale=0.5, offset=-1.0),
+    _example("Rescaling", 2, 4, 3, scale=[0.5, 1.0, 2.0], offset=[0.0, 1.0, 2.0]),
+    _example("SpatialDropout2D", 3, 4, 5, 6, rate=0.4, seed=1),
+    _example("SpatialDropout2D", 3, 6, 4, 5, rate=0.4, seed=1, data_format=FIRST),
+    _example("RBF", 4, 6, units=3, codes=((1, -1, 1, -1, 1, 1), (-1, 1, 1, 1, -1, 1),
+                                          (1, 1, -1, -1, -1, 1))),
+    _example("RBF", 4, 6, units=5, fixed=False),
+    _example("RBF", 2, 3, 6, units=5, fixed=False, codes_initializer="ones"),
+    _example("DepthwiseConv2D", 2, 7, 8, 3, kernel_size=3, depth_multiplier=2, activation="relu"),
+    _example("DepthwiseConv2D", 2, 7, 8, 3, kernel_size=(3, 2), strides=2, padding="same"),
+    _example("DepthwiseConv2D", 2, 7, 8, 3, kernel_size=3, strides=2, dilation_rate=(2, 1),
+             padding="same", use_bias=False),
+    _example("DepthwiseConv2D", 2, 3, 7, 8, kernel_size=3, data_format=FIRST),
+    _example("SeparableConv2D", 2, 7, 8, 3, filters=4, kernel_size=3, depth_multiplier=2),
+    _example("SeparableConv2D", 2, 7, 8, 3, filters=4, kernel_size=3, dilation_rate=2,
+             padding="same"),
+    _example("SeparableConv2D", 2, 3, 7, 8, filters=4, kernel_size=3, strides=2,
+             data_format=FIRST),
+    _example("Conv2DTranspose", 2, 4, 5, 3, filters=2, kernel_size=3, strides=2, padding="same",
+             activation="relu"),
+    _example("Conv2DTranspose", 2, 4, 5, 3, filters=2, kernel_size=(3, 2), strides=(3, 2),
+             output_padding=(2, 1)),
+    _example("Conv2DTranspose", 2, 4, 5, 3, filters=2, kernel_size=3, dilation_rate=2,
+             padding="same", use_bias=False),
+    _example("Conv2DTranspose", 2, 3, 4, 5, filters=2, kernel_size=4, strides=2,
+             data_format=FIRST),
+    _example("UpSampling2D", 2, 3, 4, 3),
+    _example("UpSampling2D", 2, 3, 4, 3, size=(2, 3), interpolation="bilinear"),
+    _example("UpSampling2D", 2, 3, 4, 3, size=(3, 2), interpolation="bicubic"),
+    _example("UpSampling2D", 2, 3, 4, 5, interpolation="bilinear", data_format=FIRST),
+    _example("SparseConv2D", 2, 7, 8, 3, table=((0, 1), (2,), (0, 1, 2), (2, 0)), kernel_size=3,
+             activation="tanh"),
+    _example("SparseConv2D", 2, 3, 7, 8, table=((0, 2), (1,)), kernel_size=(3, 2), strides=2,
+             padding="same", data_format=FIRST, use_bias=False),
+    _example("LearnedCombination2D", 2, 7, 8, 3, filters=4, kernel_size=3, activation="tanh"),
+    _example("LearnedCombination2D", 2, 3, 7, 8, filters=2, kernel_size=3, strides=2,
+             padding="same", sparsity=0.1, data_format=FIRST),
+    _example("GlobalMaxPooling2D", 2, 5, 6, 3),
+    _example("GlobalMaxPooling2D", 2, 3, 5, 6, data_format=FIRST, keepdims=True),
+    _example("GlobalAveragePooling1D", 2, 5, 3),
+    _example("GlobalAveragePooling1D", 2, 3, 5, data_format=FIRST, keepdims=True),
+    _example("L2Pooling2D", 2, 6, 8, 3),
+    _example("L2Pooling2D", 2, 7, 9, 3, pool_size=3, strides=2, padding="same"),
+    _example("L2Pooling2D", 2, 3, 7, 9, pool_size=(2, 3), data_format=FIRST),
+    _example("GaussianPooling2D", 2, 7, 9, 3, strides=2),
+    _example("GaussianPooling2D", 2, 7, 9, 3, pool_size=(3, 2), strides=(2, 1), padding="same",
+             sigma=0.7),
+    _example("GaussianPooling2D", 2, 3, 7, 9, pool_size=3, padding="same", data_format=FIRST),
+    _example("Subsampling2D", 2, 6, 8, 3, activation="tanh"),
+    _example("Subsampling2D", 2, 7, 9, 3, pool_size=(3, 2), strides=2, padding="same"),
+    _example("Subsampling2D", 2, 3, 7, 9, data_format=FIRST),
+    _example("SpatialPyramidPooling2D", 2, 7, 9, 3),
+    _example("SpatialPyramidPooling2D", 2, 3, 5, 6, levels=(1, 3), data_format=FIRST),
 ]
 
 LOSSES = [
     _example("SoftmaxCrossEntropy", 4, 5),
+    _example("SoftmaxCrossEntropy", 4, 5, label_smoothing=0.1),
     _example("SigmoidCrossEntropy", 4, 5),
     _example("HalfSquares", 4, 5),
+    _example("MaximumAPosteriori", 4, 5, j=1.0),
+    _example("MaximumAPosteriori", 4, 5, j=1.0, from_logits=True),
+    # A guard this large keeps the logarithm's argument positive for the outputs of the table.
+    _example("CrossEntropy", 4, 5, delta=2.5),
+    _example("NegativeLogLikelihood", 4, 5, from_logs=True),
+    _example("SmoothL1", 4, 5, delta=0.7),
+    _example("SigmoidFocalCrossEntropy", 4, 5),
+    _example("SigmoidFocalCrossEntropy", 4, 5, alpha=None, gamma=1.5),
 ]
 
 
@@ -96,7 +196,10 @@ def spread(shape, seed=0, dtype="float64"):
     """Values in random order, evenly spread over +-(0.1 .. 2).
 
     Distinct and away from 0, so that no pooling window has a tie and no ReLU stands at its kink.
+    Of several shapes, a list of such arrays.
     """
+    if shape and isinstance(shape[0], (tuple, list)):
+        return [spread(s, seed + 10 * i, dtype) for i, s in enumerate(shape)]
     n = int(np.prod(shape))
     magnitudes = np.linspace(0.11, 1.97, n)
     signs = np.where(np.arange(n) % 2, 1.0, -1.0)

@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from custom_layers.gradient import differentiable
 from custom_layers.registration import register
+from custom_layers.targets import ClassLoss, elementwise_targets
 
 
 @differentiable
@@ -65,24 +66,21 @@ def half_squares(y, t):
 
 
 @register
-class SoftmaxCrossEntropy(keras.losses.Loss):
+class SoftmaxCrossEntropy(ClassLoss):
     """Softmax and cross entropy on logits, for one-hot targets and for integer labels.
 
     Targets of the logits' shape are probabilities (one-hot), of one axis less (or a last axis
     of size one) integer labels. The mean over the batch makes the gradient (y - t) / N.
+
+    Args:
+        label_smoothing: in [0, 1). Targets t become (1 - label_smoothing) t + label_smoothing / C.
+        ignore_class: a label whose samples (or pixels) count for nothing: neither in the sum nor
+            in the number that the mean divides by. It need not be a class: -1 and 255 are usual.
+        All other arguments are those of `keras.losses.Loss`.
     """
 
-    def call(self, y_true, y_pred):
-        if y_true.shape.rank == y_pred.shape.rank and y_true.shape[-1] == y_pred.shape[-1]:
-            return softmax_cross_entropy(y_pred, tf.cast(y_true, y_pred.dtype))
-        if y_true.shape.rank == y_pred.shape.rank and y_true.shape[-1] == 1:
-            y_true = tf.squeeze(y_true, -1)
-        if y_true.shape.rank != y_pred.shape.rank - 1:
-            raise ValueError(
-                "Targets must have the logits' shape (one-hot) or one axis less (labels). "
-                f"Received: y_true.shape={y_true.shape}, y_pred.shape={y_pred.shape}"
-            )
-        return softmax_cross_entropy(y_pred, tf.cast(y_true, tf.int32))
+    def sample_loss(self, y_pred, targets):
+        return softmax_cross_entropy(y_pred, targets)
 
 
 @register
@@ -93,7 +91,7 @@ class SigmoidCrossEntropy(keras.losses.Loss):
     """
 
     def call(self, y_true, y_pred):
-        loss = sigmoid_cross_entropy(y_pred, tf.cast(y_true, y_pred.dtype))
+        loss = sigmoid_cross_entropy(y_pred, elementwise_targets(y_true, y_pred))
         return tf.reduce_mean(loss, -1)
 
 
@@ -102,4 +100,4 @@ class HalfSquares(keras.losses.Loss):
     """Half the sum of squares of each sample, the mean over the batch."""
 
     def call(self, y_true, y_pred):
-        return half_squares(y_pred, tf.cast(y_true, y_pred.dtype))
+        return half_squares(y_pred, elementwise_targets(y_true, y_pred))

@@ -4,12 +4,13 @@ import errno
 import os
 import signal
 import subprocess
+import sys
 import time
 
 import keras
 import psutil
 import pytest
-from command_line import ENVIRONMENT, HANDGRAD, RUN
+from command_line import ENVIRONMENT, RUN
 
 from app.runs import read_json
 
@@ -76,7 +77,11 @@ def test_a_run_interrupted_in_its_last_training_goes_on_there(place, handgrad, m
 
 @pytest.mark.slow
 def test_a_real_ctrl_c_in_a_search_leaves_no_process(tmp_path):
-    command = [*HANDGRAD, "tune", "lenet5", "--trials", "3", "--epochs", "40", "--name", "x"]
+    # Where the tests run in the background, SIGINT is ignored, by what they start too.
+    program = ("import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+               "from app.cli import main; main()")
+    command = [sys.executable, "-c", program, "tune", "lenet5", "--trials", "3", "--epochs", "40",
+               "--name", "x"]
     process = subprocess.Popen(command, cwd=tmp_path, env=ENVIRONMENT, text=True,
                                stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     deadline = time.monotonic() + 60
