@@ -6,10 +6,10 @@ import keras
 import tensorflow as tf
 
 from custom_layers.activations import activate
-from custom_layers.convolution_algorithms import ALGORITHMS
+from custom_layers.convolution_algorithms import ALGORITHMS, with_bias
 from custom_layers.gradient import differentiable
 from custom_layers.registration import register
-from custom_layers.tracing import sum_rows
+from custom_layers.windows import channels_last
 
 
 @differentiable
@@ -42,28 +42,14 @@ def conv2d(
     Source:    Goodfellow, Bengio, Courville, Deep Learning, 2016, sections 9.1, 9.5;
                Chellapilla, Puri, Simard, High Performance Convolutional Neural Networks, 2006.
     """
-    channels_first = data_format == "channels_first"
-    if channels_first:
-        x = tf.transpose(x, (0, 2, 3, 1))
-    convolve = functools.partial(
+    algorithm = functools.partial(
         ALGORITHMS[algorithm], strides=strides, padding=padding, dilation=dilation
     )
-    y, convolve_backward = _grouped(convolve, x, w, groups)
-    if b is not None:
-        y = tf.nn.bias_add(y, b)
-    if channels_first:
-        y = tf.transpose(y, (0, 3, 1, 2))
 
-    def backward(dy):
-        if channels_first:
-            dy = tf.transpose(dy, (0, 2, 3, 1))
-        dx, dw = convolve_backward(dy)
-        db = None if b is None else sum_rows(dy)
-        if channels_first:
-            dx = tf.transpose(dx, (0, 3, 1, 2))
-        return dx, dw, db
+    def convolve(x):
+        return with_bias(*_grouped(algorithm, x, w, groups), b)
 
-    return y, backward
+    return channels_last(convolve, x, data_format)
 
 
 def _grouped(convolve, x, w, groups):

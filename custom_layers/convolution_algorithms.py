@@ -6,6 +6,7 @@ Each takes (x, w) and returns (y, backward), where backward gives (dx, dw).
 import numpy as np
 import tensorflow as tf
 
+from custom_layers.tracing import sum_rows
 from custom_layers.windows import (
     dimensions,
     output_size,
@@ -15,6 +16,13 @@ from custom_layers.windows import (
     windows,
     windows_adjoint,
 )
+
+
+def with_bias(y, backward, b):
+    """(y + b, backward), where backward gives db after the other gradients; b may be None."""
+    if b is None:
+        return y, lambda dy: (*backward(dy), None)
+    return tf.nn.bias_add(y, b), lambda dy: (*backward(dy), sum_rows(dy))
 
 
 def native(x, w, *, strides, padding, dilation):

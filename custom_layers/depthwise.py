@@ -7,10 +7,12 @@ import tensorflow as tf
 
 from custom_layers.activations import activate
 from custom_layers.convolution import conv2d
+from custom_layers.convolution_algorithms import with_bias
 from custom_layers.gradient import differentiable
 from custom_layers.registration import register
-from custom_layers.tracing import compiled_by_xla, sum_rows
+from custom_layers.tracing import compiled_by_xla
 from custom_layers.windows import (
+    channels_last,
     dimensions,
     pad,
     pad_adjoint,
@@ -39,25 +41,10 @@ def depthwise_conv2d(x, w, b=None, *, strides=(1, 1), padding="valid", dilation=
     Source:    Sifre, Rigid-Motion Scattering for Image Classification, 2014, section 6.2;
                Chollet, Xception, CVPR 2017.
     """
-    channels_first = data_format == "channels_first"
-    if channels_first:
-        x = tf.transpose(x, (0, 2, 3, 1))
-    y, convolve_backward = _convolve(x, w, strides, padding, dilation)
-    if b is not None:
-        y = tf.nn.bias_add(y, b)
-    if channels_first:
-        y = tf.transpose(y, (0, 3, 1, 2))
+    def convolve(x):
+        return with_bias(*_convolve(x, w, strides, padding, dilation), b)
 
-    def backward(dy):
-        if channels_first:
-            dy = tf.transpose(dy, (0, 2, 3, 1))
-        dx, dw = convolve_backward(dy)
-        db = None if b is None else sum_rows(dy)
-        if channels_first:
-            dx = tf.transpose(dx, (0, 3, 1, 2))
-        return dx, dw, db
-
-    return y, backward
+    return channels_last(convolve, x, data_format)
 
 
 def _convolve(x, w, strides, padding, dilation):

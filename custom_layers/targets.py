@@ -88,9 +88,6 @@ class ClassLoss(keras.losses.Loss):
         self.label_smoothing = label_smoothing
         self.ignore_class = ignore_class
 
-    def sample_loss(self, y_pred, targets):
-        raise NotImplementedError
-
     def call(self, y_true, y_pred):
         targets = class_targets(y_true, y_pred)
         if self.ignore_class is None:

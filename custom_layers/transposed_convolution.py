@@ -7,11 +7,10 @@ import numpy as np
 import tensorflow as tf
 
 from custom_layers.activations import activate
-from custom_layers.convolution_algorithms import native
+from custom_layers.convolution_algorithms import native, with_bias
 from custom_layers.gradient import differentiable
 from custom_layers.registration import register
-from custom_layers.tracing import sum_rows
-from custom_layers.windows import dimensions
+from custom_layers.windows import channels_last, dimensions
 
 
 @differentiable
@@ -41,33 +40,20 @@ def conv2d_transpose(x, w, b=None, *, strides=(1, 1), padding="valid", output_pa
             "`strides` or `dilation` of `conv2d_transpose` must be 1. "
             f"Received: strides={strides}, dilation={dilation}"
         )
-    channels_first = data_format == "channels_first"
-    if channels_first:
-        x = tf.transpose(x, (0, 2, 3, 1))
-    n, height, width, _ = dimensions(x)
-    rows, columns = (
-        transposed_size(size, *axis)
-        for size, *axis in zip((height, width), w.shape[:2], strides, dilation,
-                               output_padding or (None, None), (padding, padding))
-    )
     adjoint = _adjoint_dilated if max(dilation) > 1 else _adjoint
-    y, adjoint_backward = adjoint(x, w, (n, rows, columns, w.shape[2]), strides=strides,
-                                  padding=padding, dilation=dilation)
-    if b is not None:
-        y = tf.nn.bias_add(y, b)
-    if channels_first:
-        y = tf.transpose(y, (0, 3, 1, 2))
 
-    def backward(dy):
-        if channels_first:
-            dy = tf.transpose(dy, (0, 2, 3, 1))
-        dx, dw = adjoint_backward(dy)
-        db = None if b is None else sum_rows(dy)
-        if channels_first:
-            dx = tf.transpose(dx, (0, 3, 1, 2))
-        return dx, dw, db
+    def paint(x):
+        n, height, width, _ = dimensions(x)
+        rows, columns = (
+            transposed_size(size, *axis)
+            for size, *axis in zip((height, width), w.shape[:2], strides, dilation,
+                                   output_padding or (None, None), (padding, padding))
+        )
+        shape = (n, rows, columns, w.shape[2])
+        return with_bias(*adjoint(x, w, shape, strides=strides, padding=padding,
+                                  dilation=dilation), b)
 
-    return y, backward
+    return channels_last(paint, x, data_format)
 
 
 def transposed_size(size, kernel, stride, dilation, output_padding, padding):

@@ -16,14 +16,18 @@ def dimensions(x):
 def channels_last(pair, x, data_format):
     """`pair(x)`, a function for NHWC images, on images of either format.
 
-    XLA and TensorFlow's layout optimiser cancel the transpositions between layers.
+    The image's gradient is the first, or the only one, that its backward returns. XLA and
+    TensorFlow's layout optimiser cancel the transpositions between layers.
     """
     if data_format == "channels_last":
         return pair(x)
     y, backward = pair(tf.transpose(x, (0, 2, 3, 1)))
 
     def transposed_backward(dy):
-        return tf.transpose(backward(tf.transpose(dy, (0, 2, 3, 1))), (0, 3, 1, 2))
+        gradients = backward(tf.transpose(dy, (0, 2, 3, 1)))
+        dx, *others = gradients if isinstance(gradients, tuple) else (gradients,)
+        dx = tf.transpose(dx, (0, 3, 1, 2))
+        return (dx, *others) if others else dx
 
     return tf.transpose(y, (0, 3, 1, 2)), transposed_backward
 
