@@ -10,15 +10,18 @@ from custom_layers.dense import Dense
 from custom_layers.depthwise import DepthwiseConv2D, SeparableConv2D
 from custom_layers.detection_losses import SigmoidFocalCrossEntropy, SmoothL1
 from custom_layers.dropout import Dropout
+from custom_layers.embedding import Embedding
 from custom_layers.geometry import Cropping2D, Rescaling, Reshape, ZeroPadding2D
 from custom_layers.global_pooling import GlobalAveragePooling1D, GlobalMaxPooling2D
 from custom_layers.gradient import chain, differentiable
 from custom_layers.gradient_check import check_gradients
 from custom_layers.group_norms import GroupNormalization, LayerNormalization
+from custom_layers.gru import GRU
 from custom_layers.initializers import RandomSigns, initial_values
 from custom_layers.likelihood import CrossEntropy, NegativeLogLikelihood
 from custom_layers.local_response import LocalResponseNormalization
 from custom_layers.losses import HalfSquares, SigmoidCrossEntropy, SoftmaxCrossEntropy
+from custom_layers.lstm import LSTM
 from custom_layers.merging import Add, Concatenate, Multiply
 from custom_layers.normalization import BatchNormalization
 from custom_layers.optimizers import Rprop
@@ -52,8 +55,10 @@ __all__ = [
     "Dense",
     "DepthwiseConv2D",
     "Dropout",
+    "Embedding",
     "Flatten",
     "GELU",
+    "GRU",
     "GaussianPooling2D",
     "GlobalAveragePooling1D",
     "GlobalAveragePooling2D",
@@ -61,6 +66,7 @@ __all__ = [
     "GroupNormalization",
     "HalfSquares",
     "L2Pooling2D",
+    "LSTM",
     "LayerNormalization",
     "LeakyReLU",
     "LearnedCombination2D",

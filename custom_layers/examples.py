@@ -174,6 +174,13 @@ LAYERS = [
     _example("Subsampling2D", 2, 3, 7, 9, data_format=FIRST),
     _example("SpatialPyramidPooling2D", 2, 7, 9, 3),
     _example("SpatialPyramidPooling2D", 2, 3, 5, 6, levels=(1, 3), data_format=FIRST),
+    _example("LSTM", 3, 5, 4, units=6, seed=1),
+    _example("LSTM", 3, 5, 4, units=3, return_sequences=True, go_backwards=True, use_bias=False,
+             seed=1),
+    _example("LSTM", 3, 4, 4, units=3, recurrent_activation="hard_sigmoid", unroll=True, seed=1),
+    _example("GRU", 3, 5, 4, units=6, seed=1),
+    _example("GRU", 3, 5, 4, units=3, return_sequences=True, reset_after=False, seed=1),
+    _example("GRU", 3, 5, 4, units=3, go_backwards=True, use_bias=False, seed=1),
 ]
 
 LOSSES = [

@@ -30,8 +30,8 @@ def differentiable(pair):
     and returns it with `backward`, which takes the upstream gradient `dy` (one for each
     output) and returns the gradient of each tensor, in their order: a bare tensor where the
     op takes one, a tuple where it takes several. `None` says that a tensor has no gradient
-    (a seed, integer labels). A tensor that is not there (no bias) is passed as `None`, and
-    its gradient is `None`.
+    (a seed, integer labels). A tensor that is not there (no bias) is `None`, and so is its
+    gradient.
 
     TensorFlow accepts gradients of any number, shape and dtype and trains wrongly with them;
     here each is checked against its tensor when the gradient is taken.
@@ -45,7 +45,13 @@ def differentiable(pair):
             or another dtype than its tensor.
     """
 
+    optional = [
+        parameter.default is None and parameter.kind is parameter.POSITIONAL_OR_KEYWORD
+        for parameter in inspect.signature(pair).parameters.values()
+    ]
+
     def op(*tensors, **settings):
+        tensors += (None,) * sum(optional[len(tensors):])
         tensors = [None if t is None else tf.convert_to_tensor(t) for t in tensors]
         if _FORWARD_ONLY.get():
             return pair(*tensors, **settings)[0]

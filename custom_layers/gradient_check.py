@@ -167,5 +167,6 @@ class _SecondOrder(Subject):
             tape.watch(sources)
             outputs = self._subject.call(sources)
         gradients = tape.gradient(outputs, sources, upstream)
-        products = [tf.reduce_sum(g * v) for g, v in zip(gradients, self._v) if g is not None]
+        products = [tf.reduce_sum(tf.convert_to_tensor(g) * v)
+                    for g, v in zip(gradients, self._v) if g is not None]
         return [tf.add_n([tf.constant(0, tf.float64), *products])]

@@ -22,6 +22,7 @@ def test_the_peer_is_the_same_network_of_stock_layers(name):
 
 def test_every_layer_with_a_twin_is_measured():
     twins = {n for n in custom_layers.__all__ if hasattr(keras.layers, n)}
+    twins -= {"Embedding"}  # reads integers: `measure` takes gradients by its input
     assert {name for name, *_ in layers.LAYERS} == twins
 
 

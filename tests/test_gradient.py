@@ -53,6 +53,7 @@ def test_wrong_gradients_are_errors(gradients, message, graph):
 def test_an_absent_tensor_has_no_gradient():
     x, w = tf.ones((2, 3)), tf.ones((3, 4))
     assert len(take_gradient(dense, x, w, None)) == 2
+    assert len(take_gradient(dense, x, w)) == 2
 
     @differentiable
     def wrong(x, b=None):

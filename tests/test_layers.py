@@ -12,8 +12,8 @@ OURS_ALONE = {"GELU", "GaussianPooling2D", "L2Pooling2D", "LearnedCombination2D"
               "LocalResponseNormalization", "RBF", "ScaledTanh", "SiLU", "Sigmoid",
               "SparseConv2D", "SpatialPyramidPooling2D", "Step", "Subsampling2D", "Tanh"}
 # Two outputs, or an input that is no tensor of numbers to differentiate by: their promises are
-# tested in test_unpooling.py and test_regions.py.
-ELSEWHERE = {"MaxPoolingWithIndices2D", "MaxUnpooling2D", "RoIAlign", "RoIPooling"}
+# tested in test_unpooling.py, test_regions.py and test_embedding.py.
+ELSEWHERE = {"Embedding", "MaxPoolingWithIndices2D", "MaxUnpooling2D", "RoIAlign", "RoIPooling"}
 OURS_ACTIVATIONS = {"scaled_tanh"}
 RANDOM = {"Dropout", "SpatialDropout2D"}
 SELECTING = {"MaxPooling2D", "Flatten", "Concatenate", "Cropping2D", "Reshape", "ZeroPadding2D"}
