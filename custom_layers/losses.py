@@ -15,17 +15,20 @@ def softmax_cross_entropy(z, t):
     Forward:   L = sum over c of t_c * (log sum exp z - z_c)
     Backward:  dz = dL * (softmax(z) * sum t - t),  dt = -dL * log softmax(z)
     Shapes:    logits z (..., C), targets t (..., C) or integer labels t (...) -> L (...)
-    Raises:    InvalidArgumentError for a label outside 0 .. C-1 (CPU, outside XLA)
+    Raises:    InvalidArgumentError for a label outside 0 .. C-1 on a CPU; NaN elsewhere
     """
-    log_y = tf.nn.log_softmax(z)
     if t.dtype.is_integer:
-        loss = -tf.gather(log_y, t, batch_dims=t.shape.rank)
+        # One kernel gives the loss and softmax(z) - t.
+        loss, difference = tf.raw_ops.SparseSoftmaxCrossEntropyWithLogits(
+            features=z if z.shape.rank == 2 else tf.reshape(z, (-1, z.shape[-1])),
+            labels=t if t.shape.rank == 1 else tf.reshape(t, (-1,)),
+        )
+        if z.shape.rank != 2:
+            loss = tf.reshape(loss, tf.shape(t))
+            difference = tf.reshape(difference, tf.shape(z))
+        return loss, lambda dloss: (dloss[..., None] * difference, None)
 
-        def backward(dloss):
-            one_hot = tf.one_hot(t, z.shape[-1], dtype=z.dtype)
-            return dloss[..., None] * (tf.exp(log_y) - one_hot), None
-
-        return loss, backward
+    log_y = tf.nn.log_softmax(z)
 
     def backward(dloss):
         total = tf.reduce_sum(t, -1, keepdims=True)

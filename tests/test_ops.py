@@ -248,6 +248,17 @@ def test_losses():
     np.testing.assert_allclose(half_squares(z, t), 0.5 * ((z - t) ** 2).sum(-1))
 
 
+def test_a_label_that_is_no_class_is_an_error():
+    with pytest.raises(tf.errors.InvalidArgumentError, match="outside the valid range"):
+        softmax_cross_entropy(np.zeros((2, 3)), np.array([0, 3]))
+
+
+def test_losses_of_pixels():
+    z, labels = spread((2, 3, 4, 5)), np.arange(24).reshape(2, 3, 4) % 5
+    flat = softmax_cross_entropy(z.reshape(-1, 5), labels.reshape(-1))
+    np.testing.assert_allclose(softmax_cross_entropy(z, labels), np.reshape(flat, (2, 3, 4)))
+
+
 def test_losses_do_not_overflow():
     z = np.array([[1000.0, -1000.0]])
     np.testing.assert_allclose(softmax_cross_entropy(z, np.array([1])), [2000.0])
