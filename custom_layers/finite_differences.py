@@ -1,4 +1,11 @@
-"""Derivatives from values alone: central differences in float64 that know when they are wrong."""
+"""Derivatives from values alone: central differences in float64 that know when they are wrong.
+
+How exact a difference is, is estimated and not guessed. What bending adds is seen from two step
+sizes. What rounding adds is at least that of the values summed; where that does not explain what
+is seen, it is measured (`noise`). One convention is left: numbers on the way to a small result
+may have the size of 1 (`rounding_error`, `Derivatives`), so that a derivative below about 1e-11
+is never an alarm. The caller's tolerance only says how exact a gradient must be.
+"""
 
 from dataclasses import dataclass
 
@@ -12,14 +19,18 @@ STEP = 2.0**-13
 FACTORS = (1, 32, 1 / 32, 1 / 1024)
 # A random direction that meets a kink is halved until its sound parts are found: at most so often.
 SPLITS = 64
+# The difference quotient 4/3 near - 1/3 far of values with errors of standard deviation sigma is
+# wrong by 1.9 sigma / h: this many sigma / h are eight standard deviations of it.
+DEVIATIONS = 16
 
 
 @dataclass(frozen=True)
 class Slope:
-    """A derivative, and the rounding error that it may carry."""
+    """A derivative, the rounding error that it may carry, and the step it was taken with."""
 
     value: float
     rounding: float
+    step: float
 
 
 def step_for(x):
@@ -29,14 +40,44 @@ def step_for(x):
 
 
 def rounding_error(values, step):
-    """What rounding may add to a difference quotient of sum(values).
+    """What rounding adds to a difference quotient of sum(values), at least.
 
     Values count as 1e-3 at least: what is computed as exactly 0 (x - mean of one x) may have a
     derivative that is computed as 1e-15.
     """
-    return 16 * np.finfo("float64").eps * max(np.linalg.norm(values), 1e-3) / step
+    return DEVIATIONS * np.finfo("float64").eps * max(np.linalg.norm(values), 1e-3) / step
 
 
+@np.errstate(invalid="ignore")  # inf - inf, beyond the domain of the function
+def noise(line, spacing):
+    """The standard deviation of the rounding errors of sum(line(t)) near t = 0, measured.
+
+    Values that cancel leave the errors of what they were computed from, which their own size
+    does not tell: (tanh(x) - its mean) * 30 for large x. Third differences of 13 values wipe out
+    what is smooth and keep the errors. Of ten, a kink can touch three: the largest three are
+    left out. (More and Wild, Estimating Computational Noise, SIAM J. Sci. Comput. 2011; they take
+    their mean and even spacing. Values on a grid are rounded alike where they grow by a whole
+    number of units in the last place: here the spacing is uneven.)
+    """
+    k = np.arange(-6, 7)
+    ts = k + 0.5 * np.mod(k * 0.618034, 1)
+    values = [np.asarray(line(t * spacing)) for t in ts]
+    values = np.array([np.sum(value - values[6]) for value in values])
+    differences = []
+    for i in range(len(ts) - 3):
+        t = ts[i:i + 4]
+        weights = 1 / np.prod(t[:, None] - t + np.eye(4), axis=1)  # a quadratic's sum is 0
+        differences.append(weights @ values[i:i + 4] / np.linalg.norm(weights))
+    expected = 0.95  # of the seventh of ten |z|, z normal
+    return float(np.sort(np.abs(differences))[6] / expected)
+
+
+def measured_rounding(line, step):
+    """What rounding adds to a difference quotient of sum(line(t)), measured."""
+    return DEVIATIONS * max(noise(line, step / 8), noise(line, step / 5)) / step
+
+
+@np.errstate(invalid="ignore")
 def slope(line, centre, *, step, magnitude, tolerance):
     """The derivative of sum(line(t)) at t = 0, or None where there is none to trust.
 
@@ -44,7 +85,8 @@ def slope(line, centre, *, step, magnitude, tolerance):
     an error of order h^4. A kink or a jump *near* t = 0 makes the two disagree, and a smaller
     step is tried. A kink *at* t = 0 leaves them equal (both are the mean of the two sides), but
     its second difference, divided by h, stays as it is when h is halved; that of a smooth
-    function halves too.
+    function halves too. Where no step makes the two agree, the rounding error may be larger
+    than the values tell: it is measured, and they are tried again.
 
     Args:
         line: function of a number t that returns an array; its sum is differentiated.
@@ -53,19 +95,24 @@ def slope(line, centre, *, step, magnitude, tolerance):
         magnitude: size that such derivatives have; what is small beside it does not matter.
         tolerance: relative error that the result is wanted for.
     """
-    for h in step * np.array(FACTORS):
-        (up, down), (far_up, far_down) = ((line(t), line(-t)) for t in (h / 2, h))
-        near, far = np.sum(up - down) / h, np.sum(far_up - far_down) / (2 * h)
-        value, rounding = near + (near - far) / 3, rounding_error(centre, h)
-        allowed = tolerance / 4 * max(magnitude, abs(value)) + rounding
-        # Written so that a NaN, beyond the domain of the function, does not pass.
-        if not abs(near - far) / 3 <= allowed:
-            continue
-        bend = abs(np.sum(up - centre + (down - centre))) / (h / 2)
-        far_bend = abs(np.sum(far_up - centre + (far_down - centre))) / h
-        if bend > 4 * allowed and bend > 0.75 * far_bend:
-            return None
-        return Slope(value, rounding)
+    for measured in (False, True):
+        for h in step * np.array(FACTORS):
+            (up, down), (far_up, far_down) = ((line(t), line(-t)) for t in (h / 2, h))
+            near, far = np.sum(up - down) / h, np.sum(far_up - far_down) / (2 * h)
+            value, rounding = near + (near - far) / 3, rounding_error(centre, h)
+            if measured:
+                rounding = max(rounding, measured_rounding(line, h))
+            allowed = tolerance / 4 * max(magnitude, abs(value)) + rounding
+            # Written so that a NaN, beyond the domain of the function, does not pass.
+            if not abs(near - far) / 3 <= allowed:
+                continue
+            bend = abs(np.sum(up - centre + (down - centre))) / (h / 2)
+            far_bend = abs(np.sum(far_up - centre + (far_down - centre))) / h
+            if bend > 4 * allowed and bend > 0.75 * far_bend:
+                rounding = max(rounding, measured_rounding(line, h))
+                if bend > 4 * (allowed + rounding):
+                    return None
+            return Slope(value, rounding, h)
     return None
 
 
@@ -86,6 +133,7 @@ class Derivatives:
         self.shape = x.shape
         self.found, self.kinks, self.tried = [], 0, 0
         self.smooth = np.ones(x.shape)
+        self._rounding = 0.0  # times the step: the largest measured so far, along any direction
         for flat in np.sort(generator.permutation(x.size)[:elements]):
             self._by_element(self._index(flat))
         for _ in range(directions):
@@ -102,11 +150,17 @@ class Derivatives:
         indices = np.array([index for index, _ in found], int).reshape(len(found), len(self.shape))
         return indices, np.array([value for _, value in found])
 
-    def error(self, gradient):
-        """The largest relative error of a gradient at the points found."""
-        return max((self._error(gradient, *point) for point in self.found), default=0.0)
+    def compare(self, gradient, spread=None):
+        """(the largest relative error of a gradient at the points found, how many say nothing).
 
-    def worst(self, gradient):
+        A point says nothing where the gradient is wrong beyond the tolerance but not beyond
+        what rounding explains. `spread()` tells how exact the gradient itself is, element by
+        element: it is asked, and the rounding of the differences measured, only there.
+        """
+        worst, undecided = self._worst(self.found, gradient, spread)
+        return self._error(gradient, *worst) if worst else 0.0, undecided
+
+    def worst(self, gradient, spread=None):
         """(index, derivative) where a gradient is most wrong.
 
         Where no single element that was looked at is wrong, the worst direction is halved until
@@ -116,9 +170,10 @@ class Derivatives:
             return self._error(gradient, *point)
 
         single = [point for point in self.found if isinstance(point[0], tuple)]
-        where, slope = max(single or self.found, key=error)
-        if error((where, slope)) <= self._tolerance:
-            where, slope = max(self.found, key=error)
+        single, _ = self._worst(single, gradient, spread)
+        if single is None or error(single) <= self._tolerance:
+            single, _ = self._worst(self.found, gradient, spread)
+        where, slope = single
         while not isinstance(where, tuple):
             halves = [self._as_index(half) for half in _halves(where)]
             halves = [(half, self._slope(half)) for half in halves]
@@ -127,6 +182,15 @@ class Derivatives:
                 return self._index(np.argmax(np.abs(where))), np.nan
             where, slope = max(halves, key=error)
         return where, slope.value
+
+    def _worst(self, points, gradient, spread=None):
+        """(the point where a gradient is most wrong or None, how many worse ones say nothing)."""
+        undecided = 0
+        for point in sorted(points, key=lambda p: self._error(gradient, *p), reverse=True):
+            if not self._lost(gradient, *point, spread):
+                return point, undecided
+            undecided += 1
+        return None, undecided
 
     def _by_element(self, index):
         self.tried += 1
@@ -153,29 +217,52 @@ class Derivatives:
             else:
                 self.found.append((part, slope))
 
-    def _slope(self, where):
+    def _line(self, where):
+        """The function along an element or a direction, and that direction."""
         direction = where
         if isinstance(where, tuple):
             direction = np.zeros(self.shape)
             direction[where] = 1
+        return lambda t: self._function(self._x + t * direction), direction
+
+    def _slope(self, where):
+        line, direction = self._line(where)
         return slope(
-            lambda t: self._function(self._x + t * direction),
+            line,
             self._centre,
             step=step_for(self._x),
             magnitude=self._magnitude * np.linalg.norm(direction),
             tolerance=self._tolerance,
         )
 
-    def _error(self, gradient, where, slope):
+    def _difference(self, gradient, where, slope):
+        """(how far a gradient is from a slope, the size to compare that with)."""
         if isinstance(where, tuple):
             analytic, length = gradient[where], 1.0
         else:
             analytic, length = np.sum(gradient * where), np.linalg.norm(where)
-        scale = max(
-            abs(analytic), abs(slope.value), self._magnitude * length,
-            slope.rounding / self._tolerance,
-        )
-        return abs(analytic - slope.value) / scale if scale else 0.0
+        size = max(abs(analytic), abs(slope.value), self._magnitude * length)
+        return abs(analytic - slope.value), size
+
+    def _error(self, gradient, where, slope):
+        difference, size = self._difference(gradient, where, slope)
+        return difference / size if size else 0.0
+
+    def _lost(self, gradient, where, slope, spread):
+        """Whether an error is beyond the tolerance and rounding may be all of it."""
+        difference, size = self._difference(gradient, where, slope)
+        if difference <= self._tolerance * size:
+            return False
+        if difference <= slope.rounding:
+            return True
+        line, direction = self._line(where)
+        # Values that are small may be what is left of some of size 1, saturated, say.
+        least = rounding_error(1.0, slope.step)
+        self._rounding = max(self._rounding, measured_rounding(line, slope.step) * slope.step)
+        rounding = max(slope.rounding, least, self._rounding / slope.step)
+        if spread is not None:
+            rounding += np.linalg.norm(spread() * direction)
+        return difference <= rounding
 
     def _index(self, flat):
         return tuple(int(k) for k in np.unravel_index(flat, self.shape))

@@ -1,5 +1,6 @@
 """`check_gradients`: are the gradients right? By differences, in eager, graph and XLA mode."""
 
+import dataclasses
 import functools
 import time
 
@@ -7,7 +8,8 @@ import numpy as np
 import tensorflow as tf
 
 from custom_layers.gradient_comparison import MODES, Comparison
-from custom_layers.gradient_report import Report, malformed, raised
+from custom_layers.gradient_precision import check_own_precision
+from custom_layers.gradient_report import Failure, Report, raised
 from custom_layers.gradient_subject import Subject, in_dtype, precision
 
 
@@ -21,6 +23,7 @@ def check_gradients(
     directions=4,
     elements=512,
     second_order=False,
+    batched_upstream=False,
     tolerance=1e-6,
     seed=0,
 ):
@@ -38,7 +41,9 @@ def check_gradients(
     - that outputs and gradients agree between the modes;
     - that taking the gradient leaves the state (batch statistics, seeds) where the forward pass
       alone leaves it;
-    - once, in float32 or the target's own precision: that it is finite and of its tensor's dtype.
+    - once, in float32 or the target's own precision: that it is finite and of its tensor's
+      dtype; and in float32, that it is the float64 one to half of float32's digits, where the
+      outputs are and neither is lost in the rounding of inputs and upstream gradient.
 
     A layer or model that does not compute in float64 is rebuilt in float64 from its config, with
     its weights, and a layer that is not built is built. Weights are moved by a tenth, at
@@ -48,14 +53,16 @@ def check_gradients(
     Points at a kink (ReLU at 0, a tie in a pooling window) have no derivative: they are found,
     left out and counted (`report.kinks`). Where more than half are left out, the check fails.
     An error is relative to the element, or to the root mean square of that tensor's gradient
-    where that is larger; below the rounding error of the differences it counts as none.
+    where that is larger. How exact a difference is, is not guessed: two steps must agree, and
+    where a gradient seems wrong the rounding errors of the function and of the gradient are
+    measured. What they explain cannot be decided: it is counted (`report.undecided`).
 
     Args:
         target: function of tensors (decorated with `differentiable`, with
             `tf.custom_gradient`, or neither), keras layer, loss or model.
         inputs: a tensor or array, or a list of them, one for each argument; for a loss
             [y_true, y_pred]; for a model that takes a dict, a dict. Integers are held constant
-            and listed, and so is None (an argument that is not given).
+            and listed, and so is None (an argument that is not given). Complex ones are refused.
         modes: which of "eager", "graph" (`tf.function`) and "xla" (`jit_compile=True`).
         training: what layers and models are called with.
         skip: names of float inputs to hold constant. Of a loss that is y_true.
@@ -63,12 +70,18 @@ def check_gradients(
         elements: how many elements in all.
         second_order: also checks the gradient of (gradient . v), v random, by the tensors and by
             the upstream gradient.
+        batched_upstream: also takes the backward pass for three upstream gradients at once
+            (`tf.vectorized_map`, as `GradientTape.jacobian` and per-example gradients do) and
+            compares with one at a time. Not by default, as in `torch.autograd.gradcheck`:
+            training never does it, it takes seconds to trace, and what cannot be vectorised (a
+            loop, a kernel without a rule) is right all the same. Asked for, that is a failure.
         tolerance: largest relative error that passes.
         seed: of upstream, directions and elements.
 
     Returns:
         A `Report`: `ok`, `error`, `errors` by mode, `tensors`, `rows`, `failures`, `kinks`,
-        `skipped`, `seconds`, `raise_if_failed()`. It prints as a table and is true if all is well.
+        `undecided`, `skipped`, `seconds`, `raise_if_failed()`. It prints as a table and is true
+        if all is well.
 
     Raises:
         TypeError, ValueError: where the arguments are wrong or the target cannot be rebuilt.
@@ -91,7 +104,7 @@ def check_gradients(
         subject = subject_of("float64")
         report = Report(subject.name, tolerance, skipped=subject.skipped)
         compare = functools.partial(
-            Comparison, differentiate=_gradients, report=report, modes=modes,
+            Comparison, report=report, modes=modes,
             directions=directions, elements=elements, generator=generator,
         )
         try:
@@ -100,49 +113,54 @@ def check_gradients(
             first_order.run()
             if second_order and report.ok:
                 compare(_SecondOrder(subject, first_order.upstream, generator)).run()
+            if batched_upstream and report.ok:
+                _check_batched_upstream(subject, first_order, report)
         finally:
             subject.restore()
     if report.ok:
-        _check_own_precision(subject_of, report, generator)
+        check_own_precision(subject_of, subject, report, generator)
     report.seconds = time.perf_counter() - started
     return report
 
 
-def _check_own_precision(subject_of, report, generator):
-    """Takes the gradient once in float32, or what the target is made for."""
-    try:
-        subject = subject_of("float32")
-    except ValueError as error:
-        report.notes.append(f"Not run in float32: {error}")
-        return
-    values = [tf.constant(value) for value in subject.values]
-    try:
-        outputs, _ = subject.forward(values)
-        upstream = [tf.cast(generator.standard_normal(y.shape), y.dtype) for y in outputs]
-        _, gradients, _ = _gradients(subject, values, upstream)
-    except Exception as error:
-        report.failures.append(raised("float32", error))
-        return
-    finally:
-        subject.restore()
-    finite = all(np.all(np.isfinite(tf.cast(y, "float64"))) for y in outputs)
-    for name, value, gradient in zip(subject.names, values, gradients):
-        failure = malformed(name, "float32", value, gradient)
-        # What overflows in the forward pass already is not the gradient's fault.
-        if failure and (finite or failure.kind != "nan"):
-            report.failures.append(failure)
-
-
-def _gradients(subject, values, upstream):
-    """The outputs, the gradients by the sources, and the state that they leave."""
-    subject.load(values)
-    sources = subject.sources(values)
-    with tf.GradientTape() as tape:
+def _check_batched_upstream(subject, first_order, report):
+    """Compares the gradients of several upstream gradients at once with those of each."""
+    upstreams = [first_order.upstream, first_order.other]
+    upstreams.append([u - v for u, v in zip(*upstreams)])
+    subject.load(first_order.values)
+    sources = subject.sources(first_order.values)
+    with tf.GradientTape(persistent=True) as tape:
         tape.watch(sources)
         outputs = subject.call(sources)
-    gradients = tape.gradient(outputs, sources, upstream)
-    gradients = [None if g is None else tf.convert_to_tensor(g) for g in gradients]
-    return outputs, gradients, [tf.identity(variable.value) for variable in subject.state]
+
+    def gradients(upstream):
+        return tape.gradient(outputs, sources, upstream, unconnected_gradients="zero")
+
+    one_at_a_time = [gradients(upstream) for upstream in upstreams]
+    logger = tf.get_logger()
+    level = logger.level
+    logger.setLevel("CRITICAL")  # it prints pages on what cannot be vectorised; we say it in a line
+    try:
+        at_once = tf.vectorized_map(
+            gradients, [tf.stack(u) for u in zip(*upstreams)], fallback_to_while_loop=False
+        )
+    except Exception as error:
+        failure = raised("batched", error)
+        report.failures.append(dataclasses.replace(
+            failure, kind="unvectorised",
+            message="the backward pass cannot be taken for several upstream gradients at once "
+            f"(`batched_upstream`): {failure.message}",
+        ))
+        return
+    finally:
+        logger.setLevel(level)
+    for i, (name, batch, *singles) in enumerate(zip(subject.names, at_once, *one_at_a_time)):
+        if not first_order.agree(i, batch, tf.stack(singles)):
+            report.failures.append(Failure(
+                name, "batched", "batched",
+                "the gradients for several upstream gradients at once are not those of each",
+                cause="a backward pass that keeps something between its calls",
+            ))
 
 
 class _SecondOrder(Subject):

@@ -26,21 +26,18 @@ MODES = {
 class Comparison:
     """One check of one subject: its gradients in every mode, then the differences.
 
-    `differentiate(subject, values, upstream)` returns the outputs, the gradients (None where
-    there is none) and the state left. What is found goes into `report`.
+    What is found goes into `report`.
     """
 
-    def __init__(
-        self, subject, *, differentiate, report, modes, directions, elements, generator
-    ):
+    def __init__(self, subject, *, report, modes, directions, elements, generator):
         self.subject, self.report, self.modes = subject, report, modes
         self.generator = generator
-        self._differentiate = functools.partial(differentiate, subject)
         self.values = [tf.constant(value) for value in subject.values]
         self.outputs = self.upstream = self.other = ()
         self.gradients = {}  # mode -> a gradient for each tensor; None where it is malformed
         self.own_forward = []  # modes that draw other random numbers than eager mode does
         self.missing, self.ignores_dy = set(), set()  # (mode, tensor) each
+        self._runs, self._spreads = {}, {}  # by mode
         self._points = {
             "directions": directions,
             "elements": max(8, elements // len(self.values)),
@@ -85,14 +82,14 @@ class Comparison:
 
     def _take_gradients(self, mode):
         """Takes the gradients in one mode, and checks all that needs no differences."""
-        run = MODES[mode](self._differentiate)
+        run = self._runs[mode] = MODES[mode](self.subject.gradients)
         outputs, gradients, state = run(self.values, self.upstream)
         again, gradients_again, _ = run(self.values, self.upstream)
         for i, (y, y_again) in enumerate(zip(outputs, again)):
             if not np.array_equal(y, y_again):
                 self._fail(f"output {i}", "random", mode, "differs when computed again")
                 return
-        if not all(map(self._close, outputs, self.outputs)):
+        if not self._same_outputs(mode, outputs):
             if self._draws_random_numbers:
                 self.own_forward.append(mode)
             else:
@@ -127,7 +124,9 @@ class Comparison:
                 self.ignores_dy.add((mode, self.subject.names[i]))
             parts = 2 * gradient, -3 * others[i].numpy()
             largest = max(np.max(np.abs(part), initial=0.0) for part in parts)
-            if not self._close(mixed[i], sum(parts), max(largest, self._floor(i))):
+            size = max(largest, self._floor(i))
+            spread = functools.partial(self._largest_spread, mode, i)
+            if not self._close(mixed[i], sum(parts), size, spread):
                 self._fail(
                     self.subject.names[i], "nonlinear", mode,
                     "the gradient is not linear in the upstream gradient",
@@ -153,8 +152,15 @@ class Comparison:
         by_tensor = [self._derivatives(function, i, modes) for i in range(len(self.values))]
         for i, derivatives in enumerate(by_tensor):
             name = self.subject.names[i]
+            compared = {
+                mode: derivatives.compare(
+                    self.gradients[mode][i], lambda: self._spread(mode)[1][i]
+                )
+                for mode in modes if self.gradients[mode][i] is not None
+            }
             if modes[0] not in self.own_forward:
                 self.report.kinks += derivatives.kinks
+                self.report.undecided += max((lost for _, lost in compared.values()), default=0)
             if derivatives.inconclusive:
                 self._fail(
                     name, "kinks", " ".join(modes),
@@ -165,16 +171,16 @@ class Comparison:
                 )
             for mode in modes:
                 gradient = self.gradients[mode][i]
-                error = np.inf if gradient is None else derivatives.error(gradient)
+                error, undecided = compared.get(mode, (np.inf, 0))
                 self.report.rows.append(Row(
                     name, derivatives.shape, mode, float(error), len(derivatives.found),
-                    derivatives.kinks,
+                    derivatives.kinks, undecided,
                 ))
                 if gradient is None:
                     continue
                 if error > self.report.tolerance:
                     self.report.failures.append(self._explained(mode, i, by_tensor))
-                elif not self._agrees(i, gradient, self.gradients[modes[0]][i], derivatives):
+                elif not self._agrees(i, mode, modes[0], derivatives):
                     self._fail(
                         name, "modes", mode, f"the gradient differs from {modes[0]} mode's"
                     )
@@ -192,7 +198,7 @@ class Comparison:
     def _explained(self, mode, i, by_tensor):
         gradient, derivatives = self.gradients[mode][i], by_tensor[i]
         name = self.subject.names[i]
-        index, numeric = derivatives.worst(gradient)
+        index, numeric = derivatives.worst(gradient, lambda: self._spread(mode)[1][i])
         kind, message = "gradient", "wrong gradient"
         if (mode, name) in self.missing:
             kind, message = "missing", "no gradient (None)"
@@ -211,23 +217,82 @@ class Comparison:
     def _exchanged(self, i, gradient, by_tensor):
         for j, other in enumerate(by_tensor):
             if j != i and other.shape == gradient.shape and np.any(gradient):
-                if other.error(gradient) <= self.report.tolerance:
+                if other.compare(gradient)[0] <= self.report.tolerance:
                     return f"it is the gradient of {self.subject.names[j]}"
         return ""
 
-    def _agrees(self, i, gradient, first, derivatives):
+    def agree(self, i, gradients, others):
+        """Whether two gradients by tensor i agree, or several stacked."""
+        size = max(np.max(np.abs(others), initial=0.0), self._floor(i))
+        return self._close(
+            gradients, others, size, lambda: self._largest_spread(self.modes[0], i)
+        )
+
+    def _agrees(self, i, mode, first_mode, derivatives):
+        gradient, first = self.gradients[mode][i], self.gradients[first_mode][i]
         if first is None:
             return True
         largest = max(np.max(np.abs(first), initial=0.0), self._floor(i))
         # At a kink, rounding decides between two gradients: both are right.
-        return self._close(gradient * derivatives.smooth, first * derivatives.smooth, largest)
+        return self._close(
+            gradient * derivatives.smooth, first * derivatives.smooth, largest,
+            lambda: self._spread(mode)[1][i] + self._spread(first_mode)[1][i],
+        )
 
-    def _close(self, a, b, size=None):
-        """Whether two arrays agree, relative to `size`: by default the largest element's."""
+    def _same_outputs(self, mode, outputs):
+        return all(
+            self._close(y, eager, spread=lambda: self._spread(mode)[0][i])
+            for i, (y, eager) in enumerate(zip(outputs, self.outputs))
+        )
+
+    def _close(self, a, b, size=None, spread=None):
+        """Whether two arrays agree, relative to `size`: by default the largest element's.
+
+        What `spread()` explains is no disagreement; it is asked only where there is one.
+        """
         a, b = np.asarray(a, "float64"), np.asarray(b, "float64")
         # Not below 1e-6: modes round differently, and what should be 0 may be 1e-17.
         size = np.max(np.abs(b), initial=1e-6) if size is None else size
-        return a.shape == b.shape and np.all(np.abs(a - b) <= self.report.tolerance * size)
+        if a.shape != b.shape:
+            return False
+        difference = np.abs(a - b)
+        if np.all(difference <= self.report.tolerance * size):
+            return True
+        if spread is None:
+            return False
+        return bool(np.all(difference <= self.report.tolerance * size + spread()))
+
+    def _spread(self, mode):
+        """(how exact the outputs are, how exact the gradients are), element by element.
+
+        That is how far they move when the tensors and the upstream gradient move by some units
+        in their last place: no checker can hold that against a formula. An element that happens
+        not to move counts as its tensor's median: a gradient that is 0 is computed as one of few
+        multiples of a rounding error.
+        """
+        if mode not in self._spreads:
+            generator = np.random.default_rng(0)
+
+            def moved(tensors):
+                amount = 64 * np.finfo("float64").eps
+                return [tf.constant(t * (1 + amount * generator.uniform(-1, 1, t.shape)))
+                        for t in map(np.asarray, tensors)]
+
+            def spread(here, *others):
+                if here is None:
+                    return 0.0
+                far = np.max([np.abs(np.subtract(other, here)) for other in others], axis=0)
+                return np.maximum(far, np.median(far))
+
+            run = self._runs[mode]
+            points = [run(self.values, self.upstream)[:2]]
+            points += [run(moved(self.values), moved(self.upstream))[:2] for _ in range(8)]
+            self._spreads[mode] = [list(map(spread, *part)) for part in zip(*points)]
+        return self._spreads[mode]
+
+    def _largest_spread(self, mode, i):
+        """That of a sum of some gradients by tensor i."""
+        return 8 * np.max(self._spread(mode)[1][i])
 
     def _floor(self, i):
         """The size of gradient by tensor i that is lost in rounding."""

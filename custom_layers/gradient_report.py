@@ -12,8 +12,10 @@ class Failure:
 
     `kind` is "gradient" (the numbers are wrong), "missing", "shape", "dtype", "nan",
     "exception", "nonlinear" (in the upstream gradient), "random", "state", "modes" (they
-    disagree), "output" or "kinks" (too few points were left to conclude). `index`, `analytic`,
-    `numeric` and `ratio` (analytic / numeric) are those of the worst element.
+    disagree), "output", "kinks" (too few points were left to conclude), "precision" (right in
+    float64, wrong in float32), "batched" (wrong for several upstream gradients at once) or
+    "unvectorised" (cannot take them at once). `index`, `analytic`, `numeric` and `ratio`
+    (analytic / numeric) are those of the worst element.
     """
 
     tensor: str
@@ -43,7 +45,10 @@ class Failure:
 
 @dataclass(frozen=True)
 class Row:
-    """One tensor in one mode: its largest relative error over `points` differences."""
+    """One tensor in one mode: its largest relative error over `points` differences.
+
+    `kinks` points have no derivative; `undecided` of the `points` one that is lost in rounding.
+    """
 
     tensor: str
     shape: tuple
@@ -51,6 +56,7 @@ class Row:
     error: float
     points: int
     kinks: int
+    undecided: int = 0
 
 
 @dataclass
@@ -64,6 +70,7 @@ class Report:
     skipped: dict = field(default_factory=dict)
     notes: list = field(default_factory=list)
     kinks: int = 0
+    undecided: int = 0
     seconds: float = 0.0
 
     @property
@@ -108,6 +115,11 @@ class Report:
         lines += [f"Not differentiated by: {name} ({why})" for name, why in self.skipped.items()]
         if self.kinks:
             lines.append(f"Points left out, at kinks or jumps: {self.kinks}")
+        if self.undecided:
+            lines.append(
+                f"Points that cannot be decided, their derivative is lost in rounding: "
+                f"{self.undecided}"
+            )
         lines += self.notes
         modes = {}  # what fails in several modes alike is said once
         for failure in self.failures:

@@ -29,6 +29,12 @@ class Subject:
             target, "__name__", type(target).__name__
         )
         self._structure = inputs
+        names = _input_names(target, inputs)
+        for name, x in zip(names, tf.nest.flatten(inputs)):
+            if name not in skip:
+                _refuse_complex(name, x)
+        for variable in getattr(target, "trainable_variables", ()):
+            _refuse_complex(variable.name, variable)
         self._inputs = [_constant(x, dtype) for x in tf.nest.flatten(inputs)]
         self._call = _calling(target, inputs, training)
         if not getattr(target, "built", True):
@@ -37,7 +43,6 @@ class Subject:
             for variable, twin in zip(weights_of.variables, target.variables, strict=True):
                 twin.assign(keras.ops.cast(variable, twin.dtype))
 
-        names = _input_names(target, inputs)
         unknown = set(skip) - set(names)
         if unknown:
             raise ValueError(
@@ -52,6 +57,8 @@ class Subject:
         }
         self._positions = [i for i, name in enumerate(names) if name not in self.skipped]
         self._weights = list(getattr(target, "trainable_variables", ()))
+        for variable in self._weights:
+            _refuse_complex(variable.name, variable)
         self.state = list(getattr(target, "non_trainable_variables", ()))
         self.names = [names[i] for i in self._positions] + _short_names(self._weights)
         self.values = [self._inputs[i].numpy() for i in self._positions]
@@ -97,6 +104,8 @@ class Subject:
             arguments[position] = value
         outputs = tf.nest.flatten(self._call(self._packed(arguments)))
         outputs = [tf.convert_to_tensor(y) for y in outputs]
+        for i, y in enumerate(outputs):
+            _refuse_complex(f"output {i}", y)
         return [y for y in outputs if y.dtype.is_floating]
 
     def forward(self, values):
@@ -104,6 +113,17 @@ class Subject:
         self.load(values)
         outputs = self.call(self.sources(values))
         return outputs, [tf.identity(variable.value) for variable in self.state]
+
+    def gradients(self, values, upstream):
+        """The outputs, the gradients by the sources, and the state that they leave."""
+        self.load(values)
+        sources = self.sources(values)
+        with tf.GradientTape() as tape:
+            tape.watch(sources)
+            outputs = self.call(sources)
+        gradients = tape.gradient(outputs, sources, upstream)
+        gradients = [None if g is None else tf.convert_to_tensor(g) for g in gradients]
+        return outputs, gradients, [tf.identity(variable.value) for variable in self.state]
 
     def weighted(self, values, upstream):
         """u * y as one flat array: its sum is what is differentiated."""
@@ -176,6 +196,19 @@ def _constant(x, dtype):
         return None
     x = tf.convert_to_tensor(x)
     return tf.cast(x, dtype) if x.dtype.is_floating else x
+
+
+def _refuse_complex(name, x):
+    """Raises a TypeError for a complex tensor: its derivative depends on a convention."""
+    dtype = getattr(x, "dtype", None)
+    dtype = np.asarray(x).dtype if dtype is None and x is not None else dtype
+    if dtype is not None and tf.as_dtype(dtype).is_complex:
+        raise TypeError(
+            "Gradients are checked by real tensors and of real outputs. Give the real and the "
+            "imaginary part as two real tensors (tf.complex(re, im) inside the function; "
+            "tf.math.real and tf.math.imag of what it returns), or name an input in `skip`. "
+            f"Received: {name} of dtype {tf.as_dtype(dtype).name}"
+        )
 
 
 def _why_constant(x):

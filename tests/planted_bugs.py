@@ -2,10 +2,18 @@
 
 Each builder takes the name of a bug, or None, and returns (target, inputs). The arithmetic of
 an op is written once and bent in one place, so that the bug is all that a check can complain of.
-`BUGS` says for each what a check must report: (kind of failure, tensor).
+`BUGS` says for each what a check must report: (kind of failure, tensor). `OPTIONS` says what a
+check must be asked for. Here are the basic ops; each `planted_*.py` beside it holds a family.
 """
 
 import numpy as np
+import planted_convolutions
+import planted_elementwise
+import planted_losses
+import planted_modes
+import planted_norms
+import planted_pooling
+import planted_recurrent
 import tensorflow as tf
 from planted_layers import (
     average_pooling, batch_norm, checked_dense, conv2d, dense, dropout, layer, max_pooling, normal,
@@ -259,3 +267,11 @@ BUGS = {
         "weight cut off": ("missing", "scale"),
     },
 }
+for family in (
+    planted_convolutions, planted_pooling, planted_norms, planted_elementwise, planted_losses,
+    planted_recurrent, planted_modes,
+):
+    BUGS |= family.BUGS
+OPTIONS = {build: {"modes": ("eager", "graph")} for build in BUGS}
+for build, options in planted_modes.OPTIONS.items():
+    OPTIONS[build] |= options

@@ -146,6 +146,49 @@ def test_losses(loss, y_true):
     assert loss.dtype == "float32"
 
 
+@pytest.mark.parametrize(
+    "target, inputs, received",
+    [
+        (tf.math.abs, np.array([1 + 2j]), "x of dtype complex128"),
+        (tf.add, [normal(3), tf.complex(1.0, 2.0)], "y of dtype complex64"),
+        (tf.math.abs, [np.array([1.0, 2j])], "x of dtype complex128"),
+        (tf.signal.rfft, normal(4), "output 0 of dtype complex128"),
+    ],
+)
+def test_complex_tensors_are_refused(target, inputs, received):
+    with pytest.raises(TypeError, match=f"two real tensors.*Received: {received}"):
+        check_gradients(target, inputs)
+
+
+def test_complex_input_is_refused_before_anything_is_computed():
+    calls = []
+    with pytest.raises(TypeError, match="Received: x of dtype complex64"):
+        check_gradients(lambda x: calls.append(x), tf.complex([1.0], [2.0]))
+    assert not calls
+
+
+def test_complex_weights_are_refused():
+    class Wave(keras.layers.Layer):
+        def build(self, shape):
+            self.phase = self.add_weight(shape=(3,), dtype="complex64", name="phase")
+
+        def call(self, x):
+            return tf.math.real(tf.cast(x, "complex64") * tf.convert_to_tensor(self.phase))
+
+    with pytest.raises(TypeError, match="Received: phase of dtype complex64"):
+        check_gradients(Wave(), normal(2, 3))
+
+
+def test_complex_numbers_inside_and_held_constant_are_checked():
+    report = check_gradients(lambda x: tf.abs(tf.signal.rfft(x)), normal(5))
+    assert report.ok, report
+    wave = np.array([1 + 2j, 3, 4j])
+    report = check_gradients(
+        lambda x, wave: x * tf.cast(tf.abs(wave), x.dtype), [normal(3), wave], skip=["wave"]
+    )
+    assert report.ok and report.skipped == {"wave": "complex128"}, report
+
+
 def test_forward_that_raises_is_raised_on():
     with pytest.raises(tf.errors.InvalidArgumentError):
         check_gradients(tf.matmul, [normal(2, 3), normal(2, 3)])
