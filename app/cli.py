@@ -62,6 +62,7 @@ RunName = argument(str, "The name of a run, or its folder.")
 Exported = argument(Path, "saved_models/NAME, or one version of it.")
 Files = argument(list[Path], "Images, or folders of them.")
 Layers = argument(list[str] | None, "Names of layers.  [default: all]")
+InFull = argument(list[str] | None, "Names of layers to show in full, with an example in numbers.")
 Figures = argument(list[str] | None, "Names of figures.  [default: all]")
 Source = argument(str | None, "A data set or path to describe.")
 
@@ -175,7 +176,7 @@ def check(
 ):
     """Check the gradients of layers in eager, graph and XLA mode."""
     quiet_tensorflow()
-    from app.commands import check as check_command
+    from app.checking import check as check_command
 
     return check_command(layers)
 
@@ -219,12 +220,12 @@ def models(as_json: Json = False, debug: Debug = False):
 
 @app.command()
 @chatty
-def layers(as_json: Json = False, debug: Debug = False):
-    """List the layers and losses."""
+def layers(names: InFull = None, as_json: Json = False, debug: Debug = False):
+    """List the layers and losses, or show some in full with an example in numbers."""
     quiet_tensorflow()
-    from app.commands import list_layers
+    from app.layer_listing import list_layers
 
-    list_layers()
+    list_layers(names)
 
 
 def _config(model, data, **settings):

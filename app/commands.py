@@ -6,7 +6,6 @@ from pathlib import Path
 from PIL import Image
 from rich.table import Table
 
-import custom_layers
 from app import data as data_sets
 from app import training
 from app.console import console
@@ -134,43 +133,6 @@ def predict(model, files):
     return 1 if any(row.get("error") for row in rows) else 0
 
 
-def check(names):
-    from custom_layers.examples import LAYERS, LOSSES, spread
-    from custom_layers.gradient_check import check_gradients
-
-    known = sorted({example.name for example in LAYERS + LOSSES})
-    for name in names or []:
-        if name not in known:
-            raise unknown("layer", name, known)
-    table = Table("layer", "tensors", "eager", "graph", "xla", "kinks", "seconds", "")
-    rows, failures = [], []
-    for name in names or known:
-        row = {"layer": name, "ok": True, "tensors": 0, "error": {}, "kinks": 0, "seconds": 0.0}
-        for example in LAYERS + LOSSES:
-            if example.name != name:
-                continue
-            inputs = spread(example.shape)
-            if example in LOSSES:
-                inputs = [abs(spread(example.shape, 1)) / 2, inputs]
-            result = check_gradients(example.layer(), inputs)
-            row["ok"] &= result.ok
-            row["tensors"] += len(result.tensors)
-            row["kinks"] += result.kinks
-            row["seconds"] += result.seconds
-            for mode, error in result.errors.items():
-                row["error"][mode] = max(error, row["error"].get(mode, 0.0))
-            if not result.ok:
-                failures.append(f"{example}\n{result}")
-        rows.append(row)
-        table.add_row(name, str(row["tensors"]), *(f"{e:.1e}" for e in row["error"].values()),
-                      str(row["kinks"]), f"{row['seconds']:.1f}", "ok" if row["ok"] else "FAILED")
-        console.note(f"{name}: {'ok' if row['ok'] else 'FAILED'}")
-    for failure in failures:
-        console.note(failure)
-    console.result({"ok": not failures, "layers": rows}, table)
-    return 1 if failures else 0
-
-
 def draw_figures(names, folder):
     from app.figures import GALLERY, save
 
@@ -226,20 +188,3 @@ def list_models():
     for row in rows:
         table.add_row(row["name"], f"{row['parameters']:,}", row["what"])
     console.result({"models": rows}, table)
-
-
-def list_layers():
-    import keras
-
-    rows = []
-    for name in custom_layers.__all__:
-        value = getattr(custom_layers, name)
-        if isinstance(value, type):
-            stock = hasattr(keras.layers, name)
-            kind = "loss" if issubclass(value, keras.losses.Loss) else "layer"
-            rows.append({"name": name, "kind": kind, "replaces": f"keras.layers.{name}"
-                         if stock else None, "what": value.__doc__.splitlines()[0]})
-    table = Table("name", "kind", "what")
-    for row in rows:
-        table.add_row(row["name"], row["kind"], row["what"])
-    console.result({"layers": rows}, table)
