@@ -9,16 +9,23 @@ import platform  # noqa: E402
 from importlib.metadata import version  # noqa: E402
 from pathlib import Path  # noqa: E402
 
-from benchmarks import layers, steps  # noqa: E402
+from benchmarks import checkers, layers, steps  # noqa: E402
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
-HEADER = ("what", "size", "mode", "pass", "ours ms", "stock ms", "ours / stock")
-SECTIONS = {
-    "Training steps (bar: at most 1.00)": steps.rows,
-    "Layers (bar: at most 1.05)": layers.rows,
-    "Other algorithms (no bar: im2col and toeplitz are for study, winners for memory)":
-        lambda: layers.rows(layers.ALGORITHMS),
-}
+STEPS = ("network", "size", "mode", "ours ms", "stock ms", "ours / stock")
+LAYERS = ("layer", "size", "mode", "forward ours / stock", "forward + backward ours ms",
+          "stock ms", "ours / stock", "ours keeps", "stock keeps")
+SECTIONS = [
+    ("Training steps of `fit` (bar: at most 1.00)", STEPS, steps.rows),
+    ("Layers (bar: forward + backward at most 1.00, to the noise of the machine; no more kept)",
+     LAYERS, layers.rows),
+    ("Layers that Keras lacks, beside its nearest (bar: forward + backward at most 3.00)",
+     LAYERS, lambda: layers.rows(layers.WITHOUT_TWIN, modes=("graph",))),
+    ("Other algorithms (no bar: im2col and toeplitz are for study, winners for memory)",
+     LAYERS, lambda: layers.rows(layers.ALGORITHMS)),
+    ("Gradient checkers on planted bugs (the others' arithmetic over TensorFlow)",
+     checkers.HEADER, checkers.rows),
+]
 
 
 def machine():
@@ -44,16 +51,18 @@ def main():
 
     say("# Benchmarks")
     say()
-    say("Medians of calls made in turn in one process, milliseconds. Absolute times are the "
-        "machine's; ratios are what counts. Made by `make bench`.")
+    say("Times are medians of calls made in turn in one process; ratios are medians of the ratios "
+        "of calls made one after the other, and they are what counts: absolute times are the "
+        "machine's. A layer keeps the tensors of its forward pass that its backward pass reads, "
+        "weights aside. Made by `make bench`.")
     say()
     say(f"Machine: {machine()}")
-    for title, rows in SECTIONS.items():
+    for title, header, rows in SECTIONS:
         say()
         say(f"## {title}")
         say()
-        say("| " + " | ".join(HEADER) + " |")
-        say("|" + "---|" * len(HEADER))
+        say("| " + " | ".join(header) + " |")
+        say("|" + "---|" * len(header))
         for row in rows():
             say("| " + " | ".join(row) + " |")
     if write:

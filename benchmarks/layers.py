@@ -5,8 +5,12 @@ import numpy as np
 import tensorflow as tf
 
 import custom_layers
-from benchmarks.timing import compare
+from benchmarks.memory import kept_bytes, shown, training
+from benchmarks.timing import columns, compare
+from custom_layers import MaxPoolingWithIndices2D
+from custom_layers.sparse_convolution import LENET_C3
 
+PASSES = ("forward", "forward + backward")
 SMALL, LARGE = (128, 14, 14, 16), (64, 32, 32, 32)
 LAYERS = [
     ("Dense", {"units": 128, "activation": "relu"}, (128, 256)),
@@ -17,6 +21,8 @@ LAYERS = [
     ("LSTM", {"units": 128, "return_sequences": True}, (64, 50, 64)),
     ("GRU", {"units": 64}, (32, 20, 32)),
     ("GRU", {"units": 128, "return_sequences": True}, (64, 50, 64)),
+    ("Embedding", {"input_dim": 1000, "output_dim": 32}, (32, 20)),
+    ("Embedding", {"input_dim": 20_000, "output_dim": 128}, (64, 200)),
     ("GlobalAveragePooling1D", {}, (64, 128, 16)),
     ("GlobalAveragePooling1D", {}, (64, 512, 32)),
     ("Conv2DTranspose", {"filters": 32, "kernel_size": 4, "strides": 2, "padding": "same"},
@@ -62,40 +68,97 @@ ALGORITHMS = [
 ] + [("MaxPooling2D", {"pool_size": 2, "algorithm": "winners"}, shape) for shape in (SMALL, LARGE)]
 
 
-def measure(name, arguments, shape, jit):
-    """{"forward": (ours, stock), "forward + backward": (ours, stock)} in seconds."""
-    stock_arguments = {k: v for k, v in arguments.items() if k != "algorithm"}
-    layers = {
-        "ours": getattr(custom_layers, name)(**arguments),
-        "stock": getattr(keras.layers, name)(**stock_arguments),
-    }
-    several = isinstance(shape[0], tuple)
-    xs = [tf.random.stateless_normal(s, (1, 2)) for s in (shape if several else (shape,))]
-    x = xs if several else xs[0]
-    result = {}
-    passes = {label: {} for label in ("forward", "forward + backward")}
+class RoICrops(keras.layers.Layer):
+    """TensorFlow's own kernel for regions: one bilinear sample a bin of 7 x 7."""
+
+    def call(self, images, rois):
+        n, r, _ = rois.shape
+        corners = tf.reshape(tf.gather(rois, (1, 0, 3, 2), axis=2), (-1, 4))
+        crops = tf.image.crop_and_resize(images, corners / images.shape[1],
+                                         tf.repeat(tf.range(n), r), (7, 7))
+        return tf.reshape(crops, (n, r, 7, 7, -1))
+
+
+def activation(name):
+    return lambda: keras.layers.Activation(name)
+
+
+# With the layer of Keras that is nearest, and gives an output as large.
+WITHOUT_TWIN = [
+    ("Sigmoid", {}, LARGE, activation("sigmoid")),
+    ("Tanh", {}, LARGE, activation("tanh")),
+    ("SiLU", {}, LARGE, activation("silu")),
+    ("GELU", {}, LARGE, activation("gelu")),
+    ("ScaledTanh", {}, LARGE, activation("tanh")),
+    ("Step", {}, LARGE, keras.layers.ReLU),
+    ("RBF", {"units": 10}, (128, 84), lambda: keras.layers.Dense(10)),
+    ("LocalResponseNormalization", {}, LARGE, keras.layers.LayerNormalization),
+    ("Subsampling2D", {}, LARGE, lambda: keras.layers.AveragePooling2D(2)),
+    ("L2Pooling2D", {}, LARGE, lambda: keras.layers.AveragePooling2D(2)),
+    ("GaussianPooling2D", {"strides": 2}, LARGE,
+     lambda: keras.layers.AveragePooling2D(3, strides=2)),
+    ("MaxPoolingWithIndices2D", {}, LARGE, keras.layers.MaxPooling2D),
+    ("MaxUnpooling2D", {}, (64, 16, 16, 32), keras.layers.UpSampling2D),
+    ("SpatialPyramidPooling2D", {}, LARGE, lambda: keras.layers.MaxPooling2D(8)),
+    ("RoIPooling", {"output_size": 7}, (2, 32, 32, 64), RoICrops),
+    ("RoIAlign", {"output_size": 7}, (2, 32, 32, 64), RoICrops),
+    ("SparseConv2D", {"table": LENET_C3, "kernel_size": 5}, (128, 14, 14, 6),
+     lambda: keras.layers.Conv2D(16, 5)),
+    ("LearnedCombination2D", {"filters": 32, "kernel_size": 3, "padding": "same"}, LARGE,
+     lambda: keras.layers.SeparableConv2D(32, 3, padding="same")),
+]
+
+
+def inputs_of(name, arguments, shape):
+    """The arguments of a call, as tensors."""
+    if isinstance(shape[0], tuple):
+        return ([tf.random.stateless_normal(s, (1, i)) for i, s in enumerate(shape)],)
+    if name == "Embedding":
+        return (tf.random.stateless_uniform(shape, (1, 2), 0, arguments["input_dim"], tf.int32),)
+    x = tf.random.stateless_normal(shape, (1, 2))
+    if name == "MaxUnpooling2D":
+        return MaxPoolingWithIndices2D()(
+            tf.random.stateless_normal((shape[0], 2 * shape[1], 2 * shape[2], shape[3]), (1, 2)))
+    if name.startswith("RoI"):  # 128 regions an image, up to half of it high and wide
+        corner = tf.random.stateless_uniform((shape[0], 128, 2), (5, 6), 0, shape[1] / 2)
+        size = tf.random.stateless_uniform((shape[0], 128, 2), (7, 8), 1, shape[1] / 2 - 1)
+        return x, tf.concat([corner, corner + size], 2)
+    return (x,)
+
+
+def measure(name, arguments, shape, jit, stock=None):
+    """The times of each pass, and the bytes kept, of "ours" and of "stock".
+
+    Without `stock`, a function that makes the layer beside ours, that is Keras's of its name.
+    """
+    inputs = inputs_of(name, arguments, shape)
+    own = {k: v for k, v in arguments.items() if k != "algorithm"}
+    layers = {"ours": getattr(custom_layers, name)(**arguments),
+              "stock": stock() if stock else getattr(keras.layers, name)(**own)}
+    passes, kept = {label: {} for label in PASSES}, {}
     for side, layer in layers.items():
-        layer.build(shape)
-        training = {"training": True} if layer._call_has_training_arg else {}
-        dy = tf.random.stateless_normal(layer.compute_output_shape(shape), (3, 4))
+        # MaxUnpooling2D's neighbour takes no indices. Of a pair (y, indices), y is differentiated.
+        given = inputs[:1] if side == "stock" and name == "MaxUnpooling2D" else inputs
+        y = tf.nest.flatten(layer(*given))[0]
+        dy = tf.random.stateless_normal(y.shape, (3, 4))
+        settings = training(layer)
 
-        def forward(x, layer=layer, training=training):
-            return layer(x, **training)
+        def forward(*inputs, layer=layer, settings=settings):
+            return tf.nest.flatten(layer(*inputs, **settings))[0]
 
-        def backward(x, dy, layer=layer, training=training):
+        def backward(dy, *inputs, forward=forward, layer=layer):
+            xs = [x for x in tf.nest.flatten(inputs[0]) if x.dtype.is_floating]
             weights = [v.value for v in layer.trainable_variables]
             with tf.GradientTape() as tape:
-                tape.watch(x)
-                y = layer(x, **training)
-            return y, tape.gradient(y, [x, weights], dy)
+                tape.watch(xs)
+                y = forward(*inputs)
+            return y, tape.gradient(y, [xs, weights], dy)
 
-        forward, backward = (tf.function(f, jit_compile=jit) for f in (forward, backward))
-        passes["forward"][side] = lambda f=forward: _wait(f(x))
-        passes["forward + backward"][side] = lambda f=backward, dy=dy: _wait(f(x, dy))
-    for label, functions in passes.items():
-        times = compare(functions)
-        result[label] = (times["ours"], times["stock"])
-    return result
+        run, run_back = (tf.function(f, jit_compile=jit) for f in (forward, backward))
+        passes["forward"][side] = lambda f=run, x=given: _wait(f(*x))
+        passes["forward + backward"][side] = lambda f=run_back, x=given, dy=dy: _wait(f(dy, *x))
+        kept[side] = kept_bytes(layer, given, jit)
+    return {label: compare(functions, seconds=1.0) for label, functions in passes.items()}, kept
 
 
 def size(shape):
@@ -106,15 +169,16 @@ def size(shape):
 
 
 def _wait(values):
-    for value in tf.nest.flatten(values):
+    for value in tf.nest.flatten(values, expand_composites=True):
         np.asarray(value)
 
 
-def rows(table=LAYERS):
-    """One row a layer, size and mode: names, then milliseconds and ratios."""
-    for name, arguments, shape in table:
-        for mode, jit in (("graph", False), ("XLA", True)):
-            for label, (ours, stock) in measure(name, arguments, shape, jit).items():
-                title = f"{name} {arguments.get('algorithm', '')}".strip()
-                yield (title, size(shape), mode, label,
-                       f"{ours * 1e3:.2f}", f"{stock * 1e3:.2f}", f"{ours / stock:.2f}")
+def rows(table=LAYERS, modes=("graph", "XLA")):
+    """One row a layer, size and mode: names, milliseconds, ratios and bytes kept."""
+    for name, arguments, shape, *stock in table:
+        for mode in modes:
+            times, kept = measure(name, arguments, shape, mode == "XLA", *stock)
+            title = f"{name} {arguments.get('algorithm', arguments.get('interpolation', ''))}"
+            yield (title.strip(), size(shape), mode, columns(times["forward"])[2],
+                   *columns(times["forward + backward"]),
+                   shown(kept["ours"]), shown(kept["stock"]))

@@ -5,7 +5,7 @@ import tensorflow as tf
 
 import custom_layers
 from app.models import build
-from benchmarks.timing import compare
+from benchmarks.timing import columns, compare
 
 NETWORKS, BATCH = ("lenet5", "simpleconvnet"), 128
 OURS = {getattr(custom_layers, name) for name in custom_layers.__all__}
@@ -46,6 +46,4 @@ def rows():
                 "ours": train_step(model, custom_layers.SoftmaxCrossEntropy(), jit),
                 "stock": train_step(stock, stock_loss, jit),
             }, rounds=201, seconds=6.0)
-            ours, stock_time = times["ours"], times["stock"]
-            yield (name, f"batch {BATCH}", mode, "fit step", f"{ours * 1e3:.2f}",
-                   f"{stock_time * 1e3:.2f}", f"{ours / stock_time:.2f}")
+            yield name, f"batch {BATCH}", mode, *columns(times)
