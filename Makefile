@@ -4,14 +4,17 @@ PYTHON ?= python3
 BIN = .venv/bin
 READY = .venv/.ready
 
-.PHONY: demo test lint bench setup clean
+.PHONY: demo test test-all lint bench setup clean
 
 demo: $(READY)  ## search, train, export and predict on real handwritten digits
 	$(BIN)/handgrad run --data digits --model lenet5 --trials 6 --epochs 16 --name digits --overwrite
 	$(BIN)/handgrad data digits --samples build/digits
 	$(BIN)/handgrad predict saved_models/digits build/digits
 
-test: $(READY)  ## all tests
+test: $(READY)  ## all tests but the slow ones
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: $(READY)  ## all tests
 	$(BIN)/python -m pytest
 
 lint: $(READY)  ## flake8

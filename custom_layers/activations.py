@@ -3,6 +3,7 @@
 import keras
 import tensorflow as tf
 
+from custom_layers.checks import FLOAT, INTEGER, Checked, check_axis
 from custom_layers.gradient import chain, differentiable
 from custom_layers.registration import register
 from custom_layers.smooth_activations import _Elementwise, gelu, scaled_tanh, silu
@@ -57,6 +58,8 @@ def sigmoid(x):
     Forward:   y = 1 / (1 + exp(-x))
     Backward:  dx = dy * y * (1 - y)
     Shapes:    x (...) -> y (...)
+    Source:    Rumelhart, Hinton, Williams, Learning Representations by Back-Propagating
+               Errors, Nature 1986, equation 2.
     """
     y = tf.sigmoid(x)
     return y, lambda dy: tf.raw_ops.SigmoidGrad(y=y, dy=dy)
@@ -69,6 +72,7 @@ def tanh(x):
     Forward:   y = tanh(x)
     Backward:  dx = dy * (1 - y^2)
     Shapes:    x (...) -> y (...)
+    Source:    LeCun, Bottou, Orr, Mueller, Efficient BackProp, 1998, section 4.4.
     """
     y = tf.tanh(x)
     return y, lambda dy: tf.raw_ops.TanhGrad(y=y, dy=dy)
@@ -81,6 +85,7 @@ def softmax(x, *, axis=-1):
     Forward:   y = exp(x - max x) / sum exp(x - max x), maximum and sum over `axis`
     Backward:  dx = y * (dy - sum(y * dy))
     Shapes:    x (...) -> y (...)
+    Source:    Goodfellow, Bengio, Courville, Deep Learning, 2016, section 6.2.2.3.
     """
     if isinstance(axis, int):
         y = tf.nn.softmax(x, axis)
@@ -144,8 +149,10 @@ def with_logits(op, logits, **settings):
 
 
 @register
-class ReLU(keras.layers.ReLU):
+class ReLU(Checked, keras.layers.ReLU):
     """`keras.layers.ReLU` on the op `relu`."""
+
+    takes = FLOAT, INTEGER
 
     def call(self, inputs):
         return relu(
@@ -157,16 +164,21 @@ class ReLU(keras.layers.ReLU):
 
 
 @register
-class LeakyReLU(keras.layers.LeakyReLU):
+class LeakyReLU(Checked, keras.layers.LeakyReLU):
     """`keras.layers.LeakyReLU` on the op `leaky_relu`."""
+
+    takes = FLOAT, INTEGER
 
     def call(self, inputs):
         return leaky_relu(inputs, negative_slope=self.negative_slope)
 
 
 @register
-class Softmax(keras.layers.Softmax):
+class Softmax(Checked, keras.layers.Softmax):
     """`keras.layers.Softmax` on the op `softmax`. With a mask, Keras's own arithmetic runs."""
+
+    def check_shape(self, shape):
+        check_axis(self, self.axis, shape)
 
     def call(self, inputs, mask=None):
         axis = self.axis if isinstance(self.axis, int) else tuple(self.axis)

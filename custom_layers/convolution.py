@@ -6,13 +6,16 @@ import keras
 import tensorflow as tf
 
 from custom_layers.activations import activate
+from custom_layers.checks import CheckedWindows
 from custom_layers.convolution_algorithms import ALGORITHMS, with_bias
+from custom_layers.empty_batch import right_on_empty_batch
 from custom_layers.gradient import differentiable
 from custom_layers.registration import register
 from custom_layers.windows import channels_last
 
 
 @differentiable
+@right_on_empty_batch
 def conv2d(
     x,
     w,
@@ -77,6 +80,8 @@ def conv1d(x, w, b=None, *, stride=1, padding="valid", dilation=1, groups=1,
     Shapes:    x (N, L, C), w (F, C / groups, O), b (O,) or None -> y (N, OL, O);
                channels_first: x (N, C, L) -> y (N, O, OL)
     Settings:  padding also "causal": F - 1 (times D) zeros before, so that y[p] sees no x after p
+    Source:    Waibel et al., Phoneme Recognition Using Time-Delay Neural Networks, 1989; van den
+               Oord et al., WaveNet, 2016, section 2.1 (causal, dilated).
     """
     height = 1 if data_format == "channels_last" else 2
     if padding == "causal":
@@ -94,7 +99,7 @@ def conv1d(x, w, b=None, *, stride=1, padding="valid", dilation=1, groups=1,
 
 
 @register
-class Conv2D(keras.layers.Conv2D):
+class Conv2D(CheckedWindows, keras.layers.Conv2D):
     """`keras.layers.Conv2D` on the op `conv2d`, with three more settings.
 
     Args:
@@ -123,6 +128,11 @@ class Conv2D(keras.layers.Conv2D):
         super().__init__(filters, kernel_size, strides, keras_padding, *args, **kwargs)
         self.algorithm = algorithm
         self.strict = strict
+
+    def check_shape(self, shape):
+        super().check_shape(shape)
+        if self.strict:
+            self.compute_output_shape(shape)  # its check
 
     def convolution_op(self, inputs, kernel):
         return conv2d(inputs, kernel, **self._settings())
@@ -185,7 +195,7 @@ def _explicit(padding):
 
 
 @register
-class Conv1D(keras.layers.Conv1D):
+class Conv1D(CheckedWindows, keras.layers.Conv1D):
     """`keras.layers.Conv1D` on the op `conv1d`."""
 
     def call(self, inputs):

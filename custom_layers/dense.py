@@ -4,6 +4,7 @@ import keras
 import tensorflow as tf
 
 from custom_layers.activations import activate
+from custom_layers.checks import COMPLEX, REAL, Checked
 from custom_layers.gradient import differentiable
 from custom_layers.registration import register
 from custom_layers.tracing import sum_rows
@@ -16,6 +17,8 @@ def dense(x, w, b=None):
     Forward:   y = xW + b
     Backward:  dx = dy Wt,  dW = xt dy,  db = sum of dy over all rows
     Shapes:    x (..., n), w (n, m), b (m,) or None -> y (..., m)
+    Source:    Rumelhart, Hinton, Williams, Learning Representations by Back-Propagating
+               Errors, Nature 1986.
     """
     rows = x if x.shape.rank == 2 else tf.reshape(x, (-1, w.shape[0]))
     y = tf.matmul(rows, w)
@@ -37,15 +40,17 @@ def dense(x, w, b=None):
 
 
 @register
-class Dense(keras.layers.Dense):
+class Dense(Checked, keras.layers.Dense):
     """`keras.layers.Dense` on the op `dense`.
 
     Known activations ("relu", "leaky_relu", "sigmoid", "tanh", "softmax") run as our ops, any
     other callable as it is. Sparse inputs go Keras's own way (their gradients are its
-    `IndexedSlices`).
+    `IndexedSlices`), and so do inputs that are no floats.
     """
 
+    takes = *REAL, COMPLEX
+
     def call(self, inputs, training=None):
-        if isinstance(inputs, tf.SparseTensor):
+        if isinstance(inputs, tf.SparseTensor) or not inputs.dtype.is_floating:
             return super().call(inputs, training)
         return activate(dense.pair, (inputs, self.kernel, self.bias), self.activation)

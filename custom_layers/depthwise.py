@@ -6,8 +6,10 @@ import keras
 import tensorflow as tf
 
 from custom_layers.activations import activate
+from custom_layers.checks import CheckedWindows
 from custom_layers.convolution import conv2d
 from custom_layers.convolution_algorithms import with_bias
+from custom_layers.empty_batch import right_on_empty_batch
 from custom_layers.gradient import differentiable
 from custom_layers.registration import register
 from custom_layers.tracing import compiled_by_xla
@@ -23,6 +25,7 @@ from custom_layers.windows import (
 
 
 @differentiable
+@right_on_empty_batch
 def depthwise_conv2d(x, w, b=None, *, strides=(1, 1), padding="valid", dilation=(1, 1),
                      data_format="channels_last"):
     """Convolution of each input map with M filters of its own, with an optional bias.
@@ -105,22 +108,22 @@ def _by_windows(x, w, strides, padding, dilation):
     kernel, (c, m), half = w.shape[:2], w.shape[2:], x.dtype in (tf.float16, tf.bfloat16)
     dtype = tf.float32 if half else x.dtype
     pads = resolve_padding(x, kernel, strides, padding, dilation)
-    padded = pad(x, pads)
-    shape, padded_shape = dimensions(x), dimensions(padded)
-    views = windows(padded, kernel, strides, dilation)
-    n, oh, ow, _ = dimensions(views[0])
+    shape, padded_shape = dimensions(x), dimensions(pad(x, pads))
 
-    def wide(views):
-        return [tf.cast(view, dtype)[..., None] for view in views]
+    def views():
+        """What each position sees, (N, OH, OW, C, 1): made again in the backward, not kept."""
+        seen = windows(pad(x, pads), kernel, strides, dilation)
+        return [tf.cast(view, dtype)[..., None] for view in seen]
 
     taps = tf.unstack(tf.cast(tf.reshape(w, (-1, c, m)), dtype))
-    y = tf.add_n([view * tap for view, tap in zip(wide(views), taps)])
+    y = tf.add_n([view * tap for view, tap in zip(views(), taps)])
+    n, oh, ow, _, _ = dimensions(y)
 
     def backward(dy):
         dy = tf.cast(tf.reshape(dy, (n, oh, ow, c, m)), dtype)
         dviews = [tf.reduce_sum(dy * tap, 4) for tap in taps]
         dpadded = windows_adjoint(dviews, padded_shape, kernel, strides, dilation)
-        dw = tf.stack([tf.reduce_sum(view * dy, (0, 1, 2)) for view in wide(views)])
+        dw = tf.stack([tf.reduce_sum(view * dy, (0, 1, 2)) for view in views()])
         dx = pad_adjoint(dpadded, pads, shape)
         return tf.cast(dx, x.dtype), tf.cast(tf.reshape(dw, w.shape), w.dtype)
 
@@ -160,7 +163,7 @@ def settings_of(layer):
 
 
 @register
-class DepthwiseConv2D(keras.layers.DepthwiseConv2D):
+class DepthwiseConv2D(CheckedWindows, keras.layers.DepthwiseConv2D):
     """`keras.layers.DepthwiseConv2D` on the op `depthwise_conv2d`. Strides may differ."""
 
     def call(self, inputs):
@@ -169,7 +172,7 @@ class DepthwiseConv2D(keras.layers.DepthwiseConv2D):
 
 
 @register
-class SeparableConv2D(keras.layers.SeparableConv2D):
+class SeparableConv2D(CheckedWindows, keras.layers.SeparableConv2D):
     """`keras.layers.SeparableConv2D` on the op `separable_conv2d`. Strides may differ."""
 
     def call(self, inputs):

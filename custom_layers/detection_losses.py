@@ -3,6 +3,7 @@
 import keras
 import tensorflow as tf
 
+from custom_layers.checks import CheckedLoss, check_finite
 from custom_layers.gradient import differentiable
 from custom_layers.losses import sigmoid_cross_entropy
 from custom_layers.registration import register
@@ -64,7 +65,7 @@ def sigmoid_focal_cross_entropy(z, t, *, alpha=0.25, gamma=2.0):
 
 
 @register
-class SmoothL1(keras.losses.Loss):
+class SmoothL1(CheckedLoss, keras.losses.Loss):
     """The op `smooth_l1`, summed over the last axis (the four coordinates of a box).
 
     Args:
@@ -75,6 +76,7 @@ class SmoothL1(keras.losses.Loss):
     def __init__(self, delta=1.0, **kwargs):
         if not delta > 0:
             raise ValueError(f"`delta` must be greater than 0. Received: delta={delta}")
+        check_finite(delta=delta)
         super().__init__(**kwargs)
         self.delta = delta
 
@@ -87,7 +89,7 @@ class SmoothL1(keras.losses.Loss):
 
 
 @register
-class SigmoidFocalCrossEntropy(keras.losses.Loss):
+class SigmoidFocalCrossEntropy(CheckedLoss, keras.losses.Loss):
     """The op `sigmoid_focal_cross_entropy` on logits, the mean over the last axis.
 
     As `keras.losses.BinaryFocalCrossentropy(apply_class_balancing=True, from_logits=True)`.
@@ -105,6 +107,7 @@ class SigmoidFocalCrossEntropy(keras.losses.Loss):
             raise ValueError(f"`alpha` must be in [0, 1] or None. Received: alpha={alpha}")
         if not gamma >= 0:
             raise ValueError(f"`gamma` must be at least 0. Received: gamma={gamma}")
+        check_finite(gamma=gamma)
         super().__init__(**kwargs)
         self.alpha = alpha
         self.gamma = gamma

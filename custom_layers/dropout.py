@@ -3,6 +3,7 @@
 import keras
 import tensorflow as tf
 
+from custom_layers.checks import FLOAT, INTEGER, Checked, check_broadcast, check_rate
 from custom_layers.gradient import differentiable
 from custom_layers.registration import register
 
@@ -53,7 +54,7 @@ def _random_bits(shape, seed):
 
 
 @register
-class Dropout(keras.layers.Dropout):
+class Dropout(Checked, keras.layers.Dropout):
     """`keras.layers.Dropout` on the op `dropout`, with the paper's scaling as a choice.
 
     Args:
@@ -63,13 +64,21 @@ class Dropout(keras.layers.Dropout):
         All other arguments are Keras's.
     """
 
+    takes = FLOAT, INTEGER
+
     def __init__(self, rate, *args, scale_at="training", **kwargs):
         if scale_at not in ("training", "inference"):
             raise ValueError(
                 f"`scale_at` must be 'training' or 'inference'. Received: scale_at={scale_at}"
             )
         super().__init__(rate, *args, **kwargs)
+        check_rate(rate=rate)  # Keras takes 1 too, which keeps nothing
         self.scale_at = scale_at
+
+    def check_shape(self, shape):
+        if self.noise_shape is not None:
+            noise = (shape[i] if n is None else n for i, n in enumerate(self.noise_shape))
+            check_broadcast(self, "noise_shape", noise, shape)
 
     def call(self, inputs, training=False):
         if self.rate == 0:

@@ -3,6 +3,7 @@
 import keras
 import tensorflow as tf
 
+from custom_layers.checks import REAL, Checked
 from custom_layers.gradient import differentiable
 from custom_layers.registration import register
 
@@ -46,12 +47,15 @@ def embedding(table, ids, *, dtype=None, sparse=False):
 
 
 @register
-class Embedding(keras.layers.Embedding):
+class Embedding(Checked, keras.layers.Embedding):
     """`keras.layers.Embedding` on the op `embedding`.
 
     The gradient of the table is a `tf.IndexedSlices`, as Keras's is. Sparse and ragged ids and
-    LoRA go Keras's own way.
+    LoRA go Keras's own way. As in Keras, an id that the table does not have is only seen as it is
+    looked up: an InvalidArgumentError on a CPU, zeros on a GPU, any row under XLA.
     """
+
+    takes = REAL
 
     def call(self, inputs):
         if self.lora_enabled or not tf.is_tensor(inputs) or isinstance(

@@ -3,6 +3,7 @@
 `handgrad check` and the tests run over it, so that a layer that is not in it is not checked.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,20 +15,40 @@ import custom_layers
 class Example:
     """A layer (or loss) with arguments, and the shape of its input, batch included.
 
-    Of a layer with several inputs, `shape` is a tuple of their shapes.
+    Of a layer that takes a list of inputs, `shape` is a tuple of their shapes. `ids` says that
+    the input are integers below it; `others` makes from an input the further arguments of the
+    call (indices, regions), which have no gradient and bear the names `constants`.
     """
 
     name: str
     shape: tuple
     arguments: dict
+    ids: int | None = None
+    others: Callable | None = None
+    constants: tuple = ()
 
     def layer(self, **more):
         return getattr(custom_layers, self.name)(**self.arguments, **more)
 
-    def each(self, function):
-        """`function` of the shape; of several inputs' shapes, the list of its results."""
+    def inputs(self, batch=None, seed=0):
+        """The arguments of a call, as arrays; `batch` instead of the example's own batch size."""
         several = isinstance(self.shape[0], tuple)
-        return [function(s) for s in self.shape] if several else function(self.shape)
+        shapes = [s if batch is None else (batch, *s[1:])
+                  for s in (self.shape if several else (self.shape,))]
+        if self.ids is not None:
+            x = np.random.default_rng(seed).integers(0, self.ids, shapes[0], "int32")
+        else:
+            x = spread(shapes, seed) if several else spread(shapes[0], seed)
+        return (x, *(self.others(x) if self.others else ()))
+
+    def check(self, **settings):
+        """The report of `check_gradients` on it."""
+        from custom_layers.gradient_check import check_gradients
+
+        inputs = list(self.inputs())
+        if self in LOSSES:
+            inputs = [np.abs(spread(self.shape, seed=1)) / 2, *inputs]
+        return check_gradients(self.layer(), inputs, skip=self.constants, **settings)
 
     def __str__(self):
         arguments = ",".join(f"{k}={v}" for k, v in self.arguments.items())
@@ -36,6 +57,27 @@ class Example:
 
 def _example(name, *shape, **arguments):
     return Example(name, shape, arguments)
+
+
+def _regions(name, *shape, **arguments):
+    """Of a layer of regions: a large one, one inside, one that ends outside the image."""
+    def regions(x):
+        rois = np.array([[0.3, 0.2, 6.9, 5.8], [1.6, 2.3, 4.7, 5.1], [4.2, 1.4, 9.4, 4.3]])
+        return (np.broadcast_to(rois, (len(x), 3, 4)).copy(),)
+
+    return Example(name, shape, arguments, others=regions, constants=("rois",))
+
+
+def _unpooling(*shape, **arguments):
+    def indices(x):
+        """As pooling 2 x 2 windows has them: the winner is another corner each time."""
+        n, h, w, c = x.shape
+        corner = np.arange(x.size).reshape(x.shape) % 4
+        rows, columns = np.meshgrid(2 * np.arange(h), 2 * np.arange(w), indexing="ij")
+        rows, columns = rows[..., None] + corner // 2, columns[..., None] + corner % 2
+        return (rows * 2 * w + columns,)
+
+    return Example("MaxUnpooling2D", shape, arguments, others=indices, constants=("indices",))
 
 
 FIRST = "channels_first"
@@ -181,6 +223,17 @@ LAYERS = [
     _example("GRU", 3, 5, 4, units=6, seed=1),
     _example("GRU", 3, 5, 4, units=3, return_sequences=True, reset_after=False, seed=1),
     _example("GRU", 3, 5, 4, units=3, go_backwards=True, use_bias=False, seed=1),
+    Example("Embedding", (3, 4), {"input_dim": 6, "output_dim": 5}, ids=6),
+    Example("Embedding", (3,), {"input_dim": 6, "output_dim": 2}, ids=6),
+    _example("MaxPoolingWithIndices2D", 2, 6, 8, 3),
+    _example("MaxPoolingWithIndices2D", 2, 7, 9, 3, pool_size=3, strides=2, padding="same"),
+    _example("MaxPoolingWithIndices2D", 2, 3, 7, 9, pool_size=(2, 3), data_format=FIRST),
+    _unpooling(2, 3, 4, 3),
+    _regions("RoIPooling", 2, 7, 8, 3, output_size=(2, 3)),
+    _regions("RoIPooling", 2, 7, 8, 3, output_size=2, spatial_scale=0.7),
+    _regions("RoIAlign", 2, 7, 8, 3, output_size=(2, 3)),
+    _regions("RoIAlign", 2, 3, 7, 8, output_size=2, sampling_ratio=1, aligned=False,
+             data_format=FIRST),
 ]
 
 LOSSES = [

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from custom_layers.checks import REAL, Checked, check_broadcast, check_kind
 from custom_layers.gradient import differentiable
 from custom_layers.merging import broadcast_adjoint
 from custom_layers.registration import register
@@ -20,6 +21,7 @@ def zero_pad(x, *, padding=((1, 1), (1, 1)), data_format="channels_last"):
     Backward:  dx = the part of dy inside the frame
     Shapes:    x (N, H, W, C) -> y (N, top + H + bottom, left + W + right, C);
                channels_first: x (N, C, H, W)
+    Source:    Goodfellow, Bengio, Courville, Deep Learning, 2016, section 9.5.
     """
     pads = _of_all_axes(padding, data_format)
     return tf.pad(x, pads), lambda dy: _inside(dy, pads)
@@ -34,6 +36,7 @@ def crop(x, *, cropping=((0, 0), (0, 0)), data_format="channels_last"):
     Shapes:    x (N, H, W, C) -> y (N, H - top - bottom, W - left - right, C);
                channels_first: x (N, C, H, W)
     Raises:    ValueError where nothing of a side of known size is left
+    Source:    Ronneberger, Fischer, Brox, U-Net, MICCAI 2015, section 2.
     """
     pads = _of_all_axes(cropping, data_format)
     if any(size is not None and sum(p) >= size for size, p in zip(x.shape[1:], pads[1:]) if sum(p)):
@@ -62,6 +65,7 @@ def reshape(x, *, target_shape):
     Forward:   y = x, reshaped; one -1 in target_shape stands for what is left over
     Backward:  dx = dy, reshaped
     Shapes:    x (N, ...) -> y (N, *target_shape)
+    Source:    none: elements keep their order, and so do their gradients.
     """
     shape = dimensions(x)
     known = math.prod(size for size in target_shape if size != -1)
@@ -77,6 +81,7 @@ def rescale(x, *, scale, offset=0.0):
     Forward:   y = x * scale + offset
     Backward:  dx = dy * scale
     Shapes:    x (...), scale and offset numbers or arrays that broadcast against x -> y (...)
+    Source:    LeCun, Bottou, Orr, Mueller, Efficient BackProp, 1998, section 4.3.
     """
     scalar = np.ndim(scale) == np.ndim(offset) == 0
     adjoint = tf.identity if scalar else broadcast_adjoint(x)
@@ -125,13 +130,28 @@ class Reshape(keras.layers.Reshape):
 
 
 @register
-class Rescaling(keras.layers.Rescaling):
+class Rescaling(Checked, keras.layers.Rescaling):
     """`keras.layers.Rescaling` on the op `rescale`. Ragged and sparse inputs go Keras's own way."""
+
+    takes = REAL
+
+    def __call__(self, data, *args, **kwargs):
+        if hasattr(data, "dtype"):
+            check_kind(self, "inputs", data, self.takes)  # before Keras casts them, in a graph
+        return super().__call__(data, *args, **kwargs)
+
+    def check_shape(self, shape):
+        for name, value in (("scale", self._scale()), ("offset", np.asarray(self.offset))):
+            check_broadcast(self, name, value.shape, shape)
+
+    def _scale(self):
+        scale = np.asarray(self.scale)
+        if scale.ndim and keras.config.image_data_format() == "channels_first":
+            scale = scale.reshape(scale.shape + (1,) * (3 - scale.ndim))
+        return scale
 
     def call(self, inputs):
         if isinstance(inputs, (tf.RaggedTensor, tf.SparseTensor)):
             return super().call(inputs)
-        scale = np.asarray(self.scale)
-        if scale.ndim and keras.config.image_data_format() == "channels_first":
-            scale = scale.reshape(scale.shape + (1,) * (3 - scale.ndim))
-        return rescale(tf.cast(inputs, self.compute_dtype), scale=scale, offset=self.offset)
+        inputs = tf.cast(inputs, self.compute_dtype)
+        return rescale(inputs, scale=self._scale(), offset=self.offset)

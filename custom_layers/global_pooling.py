@@ -3,6 +3,7 @@
 import keras
 import tensorflow as tf
 
+from custom_layers.checks import COMPLEX, REAL, CheckedImages, check_mask
 from custom_layers.gradient import differentiable
 from custom_layers.pooling import global_average_pool
 from custom_layers.registration import register
@@ -61,28 +62,33 @@ def masked_average(x, mask, *, axis=1, keepdims=False):
 
 
 @register
-class GlobalMaxPooling2D(keras.layers.GlobalMaxPooling2D):
+class GlobalMaxPooling2D(CheckedImages, keras.layers.GlobalMaxPooling2D):
     """`keras.layers.GlobalMaxPooling2D` on the op `global_max_pool`."""
 
+    takes = REAL
+
     def call(self, inputs):
+        if inputs.dtype == tf.bool:  # Keras's own way
+            return super().call(inputs)
         axes = (1, 2) if self.data_format == "channels_last" else (2, 3)
         return global_max_pool(inputs, axes=axes, keepdims=self.keepdims)
 
 
 @register
-class GlobalAveragePooling1D(keras.layers.GlobalAveragePooling1D):
-    """`keras.layers.GlobalAveragePooling1D` on `global_average_pool`, masked: `masked_average`."""
+class GlobalAveragePooling1D(CheckedImages, keras.layers.GlobalAveragePooling1D):
+    """`keras.layers.GlobalAveragePooling1D` on `global_average_pool`, masked: `masked_average`.
+
+    Inputs that are no floats go Keras's own way.
+    """
+
+    takes = *REAL, COMPLEX
 
     def call(self, inputs, mask=None):
         axis = 1 if self.data_format == "channels_last" else 2
+        if mask is not None:
+            check_mask(self, mask, (inputs.shape[0], inputs.shape[axis]))
+        if not inputs.dtype.is_floating:
+            return super().call(inputs, mask)
         if mask is None:
             return global_average_pool(inputs, axes=(axis,), keepdims=self.keepdims)
-        mask = tf.cast(mask, tf.bool)
-        expected = (inputs.shape[0], inputs.shape[axis])
-        if not mask.shape.is_compatible_with(expected):
-            raise ValueError(
-                f"`mask` of layer {self.name} must have the shape (batch, steps) of the inputs, "
-                f"{expected}. Received: mask.shape={tuple(mask.shape)}, "
-                f"inputs.shape={tuple(inputs.shape)}, data_format={self.data_format}"
-            )
-        return masked_average(inputs, mask, axis=axis, keepdims=self.keepdims)
+        return masked_average(inputs, tf.cast(mask, tf.bool), axis=axis, keepdims=self.keepdims)

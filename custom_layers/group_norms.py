@@ -5,6 +5,7 @@ import math
 import keras
 import tensorflow as tf
 
+from custom_layers.checks import REAL, Checked
 from custom_layers.gradient import differentiable
 from custom_layers.registration import register
 from custom_layers.tracing import sum_rows
@@ -113,15 +114,18 @@ def group_normalization(x, gamma=None, beta=None, *, groups, axis=-1, epsilon=1e
         return tf.reshape(t, [-1] + [channels if i == axis else 1 for i in range(1, rank)])
 
     wide = tf.cast(x, dtype)
-    mu = of_channels(by_group(by_channel(wide)) / m)
+    mu_of_groups = by_group(by_channel(wide)) / m
+    mu = of_channels(mu_of_groups)
     squares = tf.math.squared_difference(wide, everywhere(mu))
-    s = of_channels(tf.math.rsqrt(by_group(by_channel(squares)) / m + epsilon))
-    scale = s if gamma is None else s * gamma
+    s_of_groups = tf.math.rsqrt(by_group(by_channel(squares)) / m + epsilon)
+    scale = of_channels(s_of_groups) if gamma is None else of_channels(s_of_groups) * gamma
     shift = -mu * scale if beta is None else beta - mu * scale
     y = tf.cast(wide * everywhere(scale) + everywhere(shift), x.dtype)
 
     def backward(dy):
         dy, wide = tf.cast(dy, dtype), tf.cast(x, dtype)
+        mu, s = of_channels(mu_of_groups), of_channels(s_of_groups)
+        scale = s if gamma is None else s * gamma
         sum_dy = by_channel(dy)
         sum_dy_centred = by_channel(dy * wide) - mu * sum_dy
         # s is one number a group: gamma s = scale comes before the sums over the group.
@@ -150,12 +154,19 @@ def _normalize(layer, op, inputs, **settings):
 
 
 @register
-class LayerNormalization(keras.layers.LayerNormalization):
+class LayerNormalization(Checked, keras.layers.LayerNormalization):
     """`keras.layers.LayerNormalization` on the op `layer_normalization`."""
+
+    takes = REAL
 
     def build(self, input_shape):
         self.compute_output_shape(input_shape)  # says which axis is out of bounds
         super().build(input_shape)
+        if self.gamma is not None or self.beta is not None:
+            self.input_spec = keras.layers.InputSpec(
+                min_ndim=max(a + 1 if a >= 0 else -a for a in self.axis),
+                axes={a: input_shape[a] for a in self.axis},
+            )
 
     def call(self, inputs):
         return _normalize(self, layer_normalization, inputs,
@@ -163,8 +174,10 @@ class LayerNormalization(keras.layers.LayerNormalization):
 
 
 @register
-class GroupNormalization(keras.layers.GroupNormalization):
+class GroupNormalization(Checked, keras.layers.GroupNormalization):
     """`keras.layers.GroupNormalization` on the op `group_normalization`."""
+
+    takes = REAL
 
     def build(self, input_shape):
         self.compute_output_shape(input_shape)  # says which axis is out of bounds

@@ -3,10 +3,12 @@
 import keras
 import tensorflow as tf
 
+from custom_layers.checks import CheckedRecurrent
 from custom_layers.gradient import differentiable
 from custom_layers.recurrent import (
     ACTIVATIONS,
     before,
+    check_arguments,
     check_shapes,
     computes_again,
     input_dropout,
@@ -147,7 +149,7 @@ def gru(x, w, u, b=None, h0=None, mask=None, factor=None, *, reset_after=True, a
 
 
 @register
-class GRU(keras.layers.GRU):
+class GRU(CheckedRecurrent, keras.layers.GRU):
     """`keras.layers.GRU` on the op `gru`.
 
     Masks, initial states, `stateful`, `go_backwards`, `unroll`, `reset_after` and input dropout
@@ -163,6 +165,7 @@ class GRU(keras.layers.GRU):
             self.supports_jit = True
 
     def inner_loop(self, sequences, initial_state, mask, training=False):
+        check_arguments(self, sequences, initial_state, mask)
         settings = settings_of(self, training)
         if settings is None:
             # Keras's GRU tries cuDNN first, and fails on the list of masks of `implementation=1`.

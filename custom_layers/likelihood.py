@@ -5,6 +5,7 @@ On logits `SoftmaxCrossEntropy` is exact where these round: prefer it where ther
 
 import tensorflow as tf
 
+from custom_layers.checks import check_finite
 from custom_layers.gradient import differentiable
 from custom_layers.registration import register
 from custom_layers.targets import ClassLoss
@@ -21,6 +22,7 @@ def cross_entropy(y, t, *, delta=1e-7):
                network is surest and wrong. L(y=1) is -delta. Half precision, to which delta
                is 0, is computed with in float32.
     Raises:    InvalidArgumentError for a label outside 0 .. C-1 (CPU, outside XLA)
+    Source:    Goodfellow, Bengio, Courville, Deep Learning, 2016, section 6.2.1.1.
     """
     wide = tf.cast(y, tf.float32) if y.dtype in (tf.float16, tf.bfloat16) else y
     if t.dtype.is_integer:
@@ -51,6 +53,7 @@ def negative_log_likelihood(log_y, t):
     Backward:  dlog_y = -dL * t,  dt = -dL * log_y
     Shapes:    log_y (..., C), targets t (..., C) or integer labels t (...) -> L (...)
     Raises:    InvalidArgumentError for a label outside 0 .. C-1 (CPU, outside XLA)
+    Source:    Goodfellow, Bengio, Courville, Deep Learning, 2016, section 6.2.1.1.
     """
     if t.dtype.is_integer:
         def backward(dloss):
@@ -76,6 +79,7 @@ class CrossEntropy(ClassLoss):
     def __init__(self, delta=1e-7, **kwargs):
         if not delta >= 0:
             raise ValueError(f"`delta` must be at least 0. Received: delta={delta}")
+        check_finite(delta=delta)
         super().__init__(**kwargs)
         self.delta = delta
 

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from custom_layers.checks import Checked, check_finite
 from custom_layers.gradient import differentiable
 from custom_layers.registration import register
 from custom_layers.windows import channels_last, dimensions
@@ -59,7 +60,7 @@ def _power(d, exponent):
 
 
 @register
-class LocalResponseNormalization(keras.layers.Layer):
+class LocalResponseNormalization(Checked, keras.layers.Layer):
     """The op `local_response_normalization` as a layer, by default AlexNet's. Keeps the shape.
 
     Args:
@@ -77,10 +78,11 @@ class LocalResponseNormalization(keras.layers.Layer):
         super().__init__(**kwargs)
         if not isinstance(n, int) or n < 1 or n % 2 == 0:
             raise ValueError(f"`n` must be an odd number of channels >= 1. Received: n={n}")
-        if k <= 0:
+        if not k > 0:
             raise ValueError(f"`k` must be > 0, or silence is divided by 0. Received: k={k}")
-        if alpha < 0:
+        if not alpha >= 0:
             raise ValueError(f"`alpha` must be >= 0. Received: alpha={alpha}")
+        check_finite(k=k, alpha=alpha, beta=beta)
         if data_format not in (None, "channels_last", "channels_first"):
             raise ValueError(
                 "`data_format` must be 'channels_last', 'channels_first' or None. "
@@ -89,7 +91,7 @@ class LocalResponseNormalization(keras.layers.Layer):
         self.k, self.n, self.alpha, self.beta = k, n, alpha, beta
         self.data_format = data_format or keras.config.image_data_format()
 
-    def build(self, input_shape):
+    def check_shape(self, input_shape):
         last = self.data_format == "channels_last"
         if len(input_shape) < 2 or (not last and len(input_shape) != 4):
             raise ValueError(
@@ -100,6 +102,9 @@ class LocalResponseNormalization(keras.layers.Layer):
             raise ValueError(
                 f"`{self.name}` needs a known number of channels. Received: shape={input_shape}"
             )
+
+    def build(self, input_shape):
+        self.check_shape(input_shape)
         self.built = True
 
     def call(self, inputs):

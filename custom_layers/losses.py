@@ -3,6 +3,7 @@
 import keras
 import tensorflow as tf
 
+from custom_layers.checks import CheckedLoss
 from custom_layers.gradient import differentiable
 from custom_layers.registration import register
 from custom_layers.targets import ClassLoss, elementwise_targets
@@ -16,6 +17,7 @@ def softmax_cross_entropy(z, t):
     Backward:  dz = dL * (softmax(z) * sum t - t),  dt = -dL * log softmax(z)
     Shapes:    logits z (..., C), targets t (..., C) or integer labels t (...) -> L (...)
     Raises:    InvalidArgumentError for a label outside 0 .. C-1 on a CPU; NaN elsewhere
+    Source:    Goodfellow, Bengio, Courville, Deep Learning, 2016, section 6.2.2.3.
     """
     if t.dtype.is_integer:
         # One kernel gives the loss and softmax(z) - t.
@@ -45,6 +47,7 @@ def sigmoid_cross_entropy(z, t):
     Forward:   L = -t log s(z) - (1 - t) log(1 - s(z)) = max(z, 0) - z t + log(1 + exp(-|z|))
     Backward:  dz = dL * (s(z) - t),  dt = -dL * z
     Shapes:    logits z (...), targets t (...) in [0, 1] -> L (...)
+    Source:    Goodfellow, Bengio, Courville, Deep Learning, 2016, section 6.2.2.2.
     """
     loss = tf.nn.relu(z) - z * t + tf.math.log1p(tf.exp(-tf.abs(z)))
     return loss, lambda dloss: (dloss * (tf.sigmoid(z) - t), -dloss * z)
@@ -57,6 +60,8 @@ def half_squares(y, t):
     Forward:   E[n] = 1/2 sum over all but the first axis of (y - t)^2
     Backward:  dy = dE * (y - t),  dt = -dy
     Shapes:    y (N, ...), t (N, ...) -> E (N,)
+    Source:    Rumelhart, Hinton, Williams, Learning Representations by Back-Propagating
+               Errors, Nature 1986, equation 3, for each sample.
     """
     difference = y - t
     axes = list(range(1, y.shape.rank))
@@ -87,7 +92,7 @@ class SoftmaxCrossEntropy(ClassLoss):
 
 
 @register
-class SigmoidCrossEntropy(keras.losses.Loss):
+class SigmoidCrossEntropy(CheckedLoss, keras.losses.Loss):
     """Sigmoid and binary cross entropy on logits, binary or multi-label.
 
     The mean over the last axis, as `keras.losses.BinaryCrossentropy(from_logits=True)`.
@@ -99,8 +104,10 @@ class SigmoidCrossEntropy(keras.losses.Loss):
 
 
 @register
-class HalfSquares(keras.losses.Loss):
+class HalfSquares(CheckedLoss, keras.losses.Loss):
     """Half the sum of squares of each sample, the mean over the batch."""
+
+    loss_shape = slice(1)
 
     def call(self, y_true, y_pred):
         return half_squares(y_pred, elementwise_targets(y_true, y_pred))

@@ -3,10 +3,12 @@
 import keras
 import tensorflow as tf
 
+from custom_layers.checks import CheckedRecurrent
 from custom_layers.gradient import differentiable
 from custom_layers.recurrent import (
     ACTIVATIONS,
     before,
+    check_arguments,
     check_shapes,
     computes_again,
     input_dropout,
@@ -126,7 +128,7 @@ def lstm(x, w, u, b=None, h0=None, c0=None, mask=None, factor=None, *, activatio
 
 
 @register
-class LSTM(keras.layers.LSTM):
+class LSTM(CheckedRecurrent, keras.layers.LSTM):
     """`keras.layers.LSTM` on the op `lstm`.
 
     Masks, initial states, `stateful`, `go_backwards`, `unroll` and input dropout run through the
@@ -142,6 +144,7 @@ class LSTM(keras.layers.LSTM):
             self.supports_jit = True
 
     def inner_loop(self, sequences, initial_state, mask, training=False):
+        check_arguments(self, sequences, initial_state, mask)
         settings = settings_of(self, training)
         if settings is None:
             # Keras's LSTM tries cuDNN first, and fails on the list of masks of `implementation=1`.

@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 from keras.src.backend import get_keras_mask
 
+from custom_layers.checks import BOOL, STRING, check_axis, kind_of, named, rank_is_known
 from custom_layers.gradient import differentiable
 from custom_layers.registration import register
 
@@ -18,6 +19,8 @@ def add(*xs):
     Forward:   y = x_1 + x_2 + ...
     Backward:  dx_i = dy, summed over the axes along which x_i was broadcast
     Shapes:    x_i that broadcast against each other -> y of their common shape
+    Source:    He, Zhang, Ren, Sun, Deep Residual Learning for Image Recognition, CVPR 2016,
+               section 3.2 (the shortcut).
     """
     adjoints = [broadcast_adjoint(x) for x in xs]
     if len({tuple(x.shape) for x in xs}) == 1 and xs[0].shape.is_fully_defined():
@@ -36,6 +39,8 @@ def multiply(*xs):
                broadcast. The others are the product of those before i, from the forward pass,
                times those after i, gathered on the way back: right where an x_i is 0 too
     Shapes:    x_i that broadcast against each other -> y of their common shape
+    Source:    Hu, Shen, Sun, Squeeze-and-Excitation Networks, CVPR 2018, section 3 (maps that are
+               scaled by gates).
     """
     adjoints = [broadcast_adjoint(x) for x in xs]
     products = list(itertools.accumulate(xs, operator.mul))
@@ -58,6 +63,8 @@ def concatenate(*xs, axis=-1):
     Forward:   y = x_1, x_2, ... one after the other along `axis`
     Backward:  dx_i = the part of dy that came from x_i
     Shapes:    x_i equal but for the size in `axis` -> y with the sum of these sizes
+    Source:    Huang, Liu, van der Maaten, Weinberger, Densely Connected Convolutional Networks,
+               CVPR 2017, section 3.
     """
     shapes = [x.shape for x in xs]
     if all(shape[axis] is not None for shape in shapes):
@@ -114,16 +121,44 @@ def _are_ours(inputs):
             and len({x.dtype for x in inputs}) == 1)
 
 
+class _Merging:
+    """Mixin: the inputs go together on every call. Keras looks only as it builds the layer."""
+
+    forbidden = {BOOL}, {STRING}
+
+    def _assert_input_compatibility(self, inputs):
+        super()._assert_input_compatibility(inputs)
+        if not isinstance(inputs, (list, tuple)) or not inputs:
+            raise ValueError(
+                f"{named(self)} should be called on a list of inputs. Received: inputs={inputs}"
+            )
+        if not all(hasattr(x, "dtype") for x in inputs):
+            return
+        if {kind_of(x) for x in inputs} in self.forbidden:
+            raise ValueError(
+                f"{named(self)} takes inputs of numbers. "
+                f"Received: inputs.dtype={inputs[0].dtype}"
+            )
+        if all(map(rank_is_known, inputs)):
+            self.check_shapes([tuple(x.shape) for x in inputs])
+
+    def check_shapes(self, shapes):
+        if self.built:
+            type(self).build(self, shapes)  # it does nothing but check
+
+
 @register
-class Add(keras.layers.Add):
+class Add(_Merging, keras.layers.Add):
     """`keras.layers.Add` on the op `add`. Sparse and integer inputs go Keras's own way."""
+
+    forbidden = {BOOL},  # TensorFlow adds strings
 
     def _merge_function(self, inputs):
         return add(*inputs) if _are_ours(inputs) else super()._merge_function(inputs)
 
 
 @register
-class Multiply(keras.layers.Multiply):
+class Multiply(_Merging, keras.layers.Multiply):
     """`keras.layers.Multiply` on the op `multiply`.
 
     As in Keras, a masked element of an input counts as 1, and the output is 0 where all inputs
@@ -146,9 +181,16 @@ class Multiply(keras.layers.Multiply):
 
 
 @register
-class Concatenate(keras.layers.Concatenate):
+class Concatenate(_Merging, keras.layers.Concatenate):
     """`keras.layers.Concatenate` on the op `concatenate`. Sparse and integer inputs go Keras's
     own way."""
+
+    forbidden = ()
+
+    def check_shapes(self, shapes):
+        for shape in shapes:
+            check_axis(self, self.axis, shape)
+        super().check_shapes(shapes)
 
     def _merge_function(self, inputs):
         if not _are_ours(inputs):

@@ -1,10 +1,10 @@
 """Batch normalisation."""
 
-import functools
-
 import keras
 import tensorflow as tf
 
+from custom_layers.checks import REAL, Checked, check_axis, named
+from custom_layers.empty_batch import zero_if_empty
 from custom_layers.gradient import differentiable
 from custom_layers.registration import register
 from custom_layers.tracing import sum_rows
@@ -23,15 +23,18 @@ def batch_normalization(x, gamma=None, beta=None, mask=None, *, axes, epsilon, s
     Shapes:    x (N, ..., C), gamma, beta (C,) or None, mask of x's shape without its last axis
                or None -> y like x, mu (C,), var (C,); C is the one axis not in `axes`
     Keeps x and two numbers a channel. Half-precision x is computed with in float32.
-    With `synchronized` the sums go over all replicas of `tf.distribute`.
+    With `synchronized` the sums go over all replicas of `tf.distribute`. mu and var of an empty
+    batch are 0.
     Source:    Ioffe, Szegedy, Batch Normalization, ICML 2015, section 3.
     """
     dtype = tf.float32 if x.dtype in (tf.float16, tf.bfloat16) else x.dtype
     channels, total = _per_channel(x, axes), _sum_over(axes, synchronized)
     weight = tf.ones((), dtype) if mask is None else tf.cast(mask[..., None], dtype)
     if mask is None and not synchronized:
-        n = tf.cast(tf.size(x) // x.shape[_channel_axis(x, axes)], dtype)
-        mean = functools.partial(tf.reduce_mean, axis=axes)
+        n = tf.cast(tf.maximum(tf.size(x) // x.shape[_channel_axis(x, axes)], 1), dtype)
+
+        def mean(t):
+            return zero_if_empty(tf.reduce_mean(t, axes), x)
     else:
         n = total(tf.broadcast_to(weight, tf.shape(x))) + keras.backend.epsilon()
 
@@ -113,19 +116,36 @@ def _sum_over(axes, synchronized=False):
 
 
 @register
-class BatchNormalization(keras.layers.BatchNormalization):
+class BatchNormalization(Checked, keras.layers.BatchNormalization):
     """`keras.layers.BatchNormalization` on the op `batch_normalization`.
 
     State, masks, synchronised statistics and renormalisation are Keras's; the moving
-    statistics move once a call in training.
+    statistics move once a call in training, and not for an empty batch, where Keras's become NaN.
+    Inputs that are no floats go Keras's own way.
     """
 
-    def call(self, inputs, training=None, mask=None):
-        if mask is not None and mask.shape.rank != inputs.shape.rank - 1:
+    takes = REAL
+
+    def check_shape(self, shape):
+        check_axis(self, self.axis, shape)
+
+    def _check_mask(self, mask, inputs):
+        if len(mask) != len(inputs) - 1:
             raise ValueError(
                 "The mask provided should be one dimension less than the inputs. "
-                f"Received: mask.shape={mask.shape}, inputs.shape={inputs.shape}"
+                f"Received: mask.shape={mask}, inputs.shape={inputs}"
             )
+        if not all(None in (m, n) or m in (1, n) for m, n in zip(mask, inputs)):
+            raise ValueError(
+                f"`mask` of {named(self)} must have the shape of its inputs without the last axis. "
+                f"Received: mask.shape={mask}, inputs.shape={inputs}"
+            )
+
+    def call(self, inputs, training=None, mask=None):
+        if mask is not None:
+            self._check_mask(tuple(mask.shape), tuple(inputs.shape))
+        if not inputs.dtype.is_floating:
+            return super().call(inputs, training, mask)
         dtype = keras.backend.result_type(inputs.dtype, "float32")
         gamma = tf.cast(self.gamma, dtype) if self.scale else None
         beta = tf.cast(self.beta, dtype) if self.center else None
@@ -140,8 +160,9 @@ class BatchNormalization(keras.layers.BatchNormalization):
         y, mean, variance = batch_normalization(
             inputs, gamma, beta, mask, synchronized=self.synchronized, **settings
         )
+        share = zero_if_empty(tf.constant(1.0 - self.momentum, dtype), inputs)
         for moving, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
-            moving.assign(tf.cast(moving, dtype) * self.momentum + batch * (1.0 - self.momentum))
+            moving.assign(tf.cast(moving, dtype) * (1.0 - share) + batch * share)
         return y
 
     def _renormalize(self, inputs, gamma, beta, mask, dtype, settings):

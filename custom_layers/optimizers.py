@@ -5,6 +5,7 @@ import numbers
 import keras
 import tensorflow as tf
 
+from custom_layers.checks import check_finite
 from custom_layers.registration import register
 
 
@@ -56,6 +57,7 @@ class Rprop(keras.optimizers.Optimizer):
                 "Factors must satisfy 0 < eta_minus < 1 < eta_plus. "
                 f"Received: eta_minus={eta_minus}, eta_plus={eta_plus}"
             )
+        check_finite(learning_rate=learning_rate, eta_plus=eta_plus)
         super().__init__(float(learning_rate), name=name, **kwargs)
         self.eta_minus = eta_minus
         self.eta_plus = eta_plus

@@ -5,21 +5,17 @@ import functools
 import keras
 import tensorflow as tf
 
+from custom_layers.checks import COMPLEX, FLOAT, INTEGER, REAL, CheckedImages, CheckedWindows
+from custom_layers.empty_batch import right_on_empty_batch
 from custom_layers.gradient import differentiable
 from custom_layers.registration import register
 from custom_layers.tracing import compiled_by_xla
-from custom_layers.windows import (
-    channels_last,
-    dimensions,
-    pad,
-    pad_adjoint,
-    resolve_padding,
-    windows,
-    windows_adjoint,
-)
+from custom_layers.windows import channels_last, dimensions, resolve_padding
+from custom_layers.winners import Winners
 
 
 @differentiable
+@right_on_empty_batch
 def max_pool(x, *, pool_size=(2, 2), strides=(2, 2), padding="valid",
              data_format="channels_last", algorithm="auto"):
     """The largest value of each window.
@@ -32,6 +28,7 @@ def max_pool(x, *, pool_size=(2, 2), strides=(2, 2), padding="valid",
     Settings:  algorithm "winners" keeps one byte a window, the winner's position in it, and
                not x; "native" keeps x and y for TensorFlow's kernels; "auto" takes the faster:
                winners under XLA, native in a plain graph
+    Source:    Goodfellow, Bengio, Courville, Deep Learning, 2016, section 9.3.
     """
     winners = algorithm == "winners" or algorithm == "auto" and compiled_by_xla()
     pool = functools.partial(
@@ -52,25 +49,10 @@ def _max_pool_native(x, pool_size, strides, padding):
 
 
 def _max_pool_winners(x, pool_size, strides, padding):
-    pads = resolve_padding(x, pool_size, strides, padding)
-    padded = pad(x, pads, x.dtype.min)
-    shape, padded_shape = dimensions(x), dimensions(padded)
-    position = tf.uint8 if pool_size[0] * pool_size[1] <= 256 else tf.int32
-    y, *others = windows(padded, pool_size, strides)
-    winner = tf.zeros(tf.shape(y), position)
-    for k, view in enumerate(others, 1):
-        winner = tf.where(view > y, tf.cast(k, position), winner)
-        y = tf.maximum(view, y)
-
-    def backward(dy):
-        zero = tf.zeros((), dy.dtype)
-        dviews = [
-            tf.where(winner == tf.cast(k, position), dy, zero) for k in range(len(others) + 1)
-        ]
-        dpadded = windows_adjoint(dviews, padded_shape, pool_size, strides)
-        return pad_adjoint(dpadded, pads, shape)
-
-    return y, backward
+    windows = Winners(dimensions(x), pool_size, strides,
+                      resolve_padding(x, pool_size, strides, padding))
+    y, winner = windows.largest(x)
+    return y, lambda dy: windows.scatter(dy, winner)
 
 
 @differentiable
@@ -82,6 +64,7 @@ def average_pool(x, *, pool_size=(2, 2), strides=(2, 2), padding="valid",
     Backward:  each of them gets dy / their number
     Shapes:    x (N, H, W, C) -> y (N, OH, OW, C);
                channels_first: x (N, C, H, W) -> y (N, C, OH, OW)
+    Source:    Goodfellow, Bengio, Courville, Deep Learning, 2016, section 9.3.
     """
     settings = _settings(pool_size, strides, padding)
 
@@ -127,7 +110,7 @@ def _settings_of(layer):
 
 
 @register
-class MaxPooling2D(keras.layers.MaxPooling2D):
+class MaxPooling2D(CheckedWindows, keras.layers.MaxPooling2D):
     """`keras.layers.MaxPooling2D` on the op `max_pool`.
 
     Args:
@@ -135,6 +118,8 @@ class MaxPooling2D(keras.layers.MaxPooling2D):
             kept for the backward pass differs, see `max_pool`.
         All other arguments are Keras's.
     """
+
+    takes = FLOAT, INTEGER
 
     def __init__(self, *args, algorithm="auto", **kwargs):
         if algorithm not in ("auto", "native", "winners"):
@@ -153,7 +138,7 @@ class MaxPooling2D(keras.layers.MaxPooling2D):
 
 
 @register
-class AveragePooling2D(keras.layers.AveragePooling2D):
+class AveragePooling2D(CheckedWindows, keras.layers.AveragePooling2D):
     """`keras.layers.AveragePooling2D` on the op `average_pool`."""
 
     def call(self, inputs):
@@ -161,9 +146,16 @@ class AveragePooling2D(keras.layers.AveragePooling2D):
 
 
 @register
-class GlobalAveragePooling2D(keras.layers.GlobalAveragePooling2D):
-    """`keras.layers.GlobalAveragePooling2D` on the op `global_average_pool`."""
+class GlobalAveragePooling2D(CheckedImages, keras.layers.GlobalAveragePooling2D):
+    """`keras.layers.GlobalAveragePooling2D` on the op `global_average_pool`.
+
+    Inputs that are no floats go Keras's own way.
+    """
+
+    takes = *REAL, COMPLEX
 
     def call(self, inputs):
+        if not inputs.dtype.is_floating:
+            return super().call(inputs)
         axes = (1, 2) if self.data_format == "channels_last" else (2, 3)
         return global_average_pool(inputs, axes=axes, keepdims=self.keepdims)

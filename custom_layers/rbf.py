@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from custom_layers.checks import Checked, check_finite
 from custom_layers.gradient import differentiable
 from custom_layers.initializers import RandomSigns
 from custom_layers.registration import register
@@ -109,7 +110,7 @@ def maximum_a_posteriori(y, t, *, j=30.0):
 
 
 @register
-class RBF(keras.layers.Layer):
+class RBF(Checked, keras.layers.Layer):
     """Distances to codes: the op `rbf` as a layer, (..., n) -> (..., units).
 
     The smallest output is the class. LeNet-5's last layer is `RBF(10, codes=lenet_codes())`.
@@ -130,6 +131,8 @@ class RBF(keras.layers.Layer):
                 f"`codes` must be one row for each of the {units} units. "
                 f"Received: codes of shape {shape}"
             )
+        if codes is not None and not np.isfinite(np.asarray(codes, "float64")).all():
+            raise ValueError(f"`codes` must be finite numbers. Received: codes={codes}")
         super().__init__(**kwargs)
         self.units = units
         self.codes = None if codes is None else np.asarray(codes, "float64").tolist()
@@ -191,6 +194,7 @@ class MaximumAPosteriori(ClassLoss):
     def __init__(self, j=30.0, from_logits=False, **kwargs):
         if not j > 0:
             raise ValueError(f"`j` must be greater than 0. Received: j={j}")
+        check_finite(j=j)
         super().__init__(**kwargs)
         self.j = j
         self.from_logits = from_logits

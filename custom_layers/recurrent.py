@@ -3,6 +3,7 @@
 import keras
 import tensorflow as tf
 
+from custom_layers.checks import check_mask
 from custom_layers.tracing import compiled_by_xla, sum_rows
 
 
@@ -69,6 +70,14 @@ def check_shapes(op, gates, x, w, u, bias, bias_shape, states, mask):
                 f"`{op}` takes a `{name}` of shape {meaning} = {shape}. "
                 f"Received: {name}.shape={tensor.shape}"
             )
+
+
+def check_arguments(layer, sequences, initial_state, mask):
+    """Refuses initial states and a mask that do not belong to the sequences of a call."""
+    layer.check_states([s.shape for s in initial_state], sequences.shape)
+    for m in () if mask is None else tf.nest.flatten(mask):
+        shape = tuple(sequences.shape[:2])
+        check_mask(layer, m, (*shape, 1) if m.shape.rank == 3 else shape)
 
 
 def layer_mask(mask):

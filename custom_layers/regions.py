@@ -3,6 +3,7 @@
 import keras
 import tensorflow as tf
 
+from custom_layers.checks import FLOAT, INTEGER, Checked, check_finite, check_kind
 from custom_layers.gradient import differentiable
 from custom_layers.registration import register
 from custom_layers.smooth_pooling import widened
@@ -217,7 +218,7 @@ def _arranged(y, rois):
     return tf.reshape(y, (*dimensions(rois)[:2], *dimensions(y)[1:]))
 
 
-class ImageLayer(keras.layers.Layer):
+class ImageLayer(Checked, keras.layers.Layer):
     """A layer over images in one of Keras's two data formats."""
 
     def __init__(self, data_format=None, **kwargs):
@@ -259,6 +260,7 @@ class _RegionLayer(ImageLayer):
             raise ValueError(
                 f"`spatial_scale` must be > 0. Received: spatial_scale={spatial_scale}"
             )
+        check_finite(spatial_scale=spatial_scale)
         self.output_size, self.spatial_scale = sizes, spatial_scale
 
     @property
@@ -269,6 +271,7 @@ class _RegionLayer(ImageLayer):
 
     def call(self, inputs, rois):
         self.compute_output_shape(inputs.shape, rois.shape)  # its checks
+        check_kind(self, "rois", rois, (FLOAT, INTEGER))
         return self.op(tf.cast(inputs, self.compute_dtype), rois, **self.settings)
 
     def compute_output_shape(self, inputs_shape, rois_shape):

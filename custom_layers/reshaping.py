@@ -17,6 +17,7 @@ def flatten(x, *, data_format="channels_last"):
     Forward:   y = x, reshaped; channels_first: the channels become the last axis first
     Backward:  dx = dy, reshaped and transposed back
     Shapes:    x (N, ...) -> y (N, product of the rest)
+    Source:    none: elements move, and their gradients move back.
     """
     rank = x.shape.rank
     first = data_format == "channels_first" and rank > 2

@@ -5,6 +5,7 @@ import math
 import keras
 import tensorflow as tf
 
+from custom_layers.checks import Checked, check_finite
 from custom_layers.gradient import differentiable
 from custom_layers.registration import register
 
@@ -86,7 +87,7 @@ def scaled_tanh(x, *, amplitude=1.7159, slope=2 / 3):
 register(scaled_tanh)
 
 
-class _Elementwise(keras.layers.Layer):
+class _Elementwise(Checked, keras.layers.Layer):
     """A layer without weights that applies an op to each element."""
 
     def __init__(self, **kwargs):
@@ -138,6 +139,7 @@ class ScaledTanh(_Elementwise):
         super().__init__(**kwargs)
         if not amplitude:
             raise ValueError(f"`amplitude` must not be 0. Received: amplitude={amplitude}")
+        check_finite(amplitude=amplitude, slope=slope)
         self.amplitude, self.slope = float(amplitude), float(slope)
 
     def call(self, inputs):

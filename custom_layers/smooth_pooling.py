@@ -5,6 +5,8 @@ import math
 import keras
 import tensorflow as tf
 
+from custom_layers.checks import Checked, check_finite
+from custom_layers.empty_batch import right_on_empty_batch
 from custom_layers.gradient import differentiable
 from custom_layers.registration import register
 from custom_layers.tracing import compiled_by_xla
@@ -53,6 +55,7 @@ def l2_pool(x, *, pool_size=(2, 2), strides=(2, 2), padding="valid", data_format
 
 
 @differentiable
+@right_on_empty_batch
 def gaussian_pool(x, *, pool_size=(3, 3), strides=(2, 2), padding="valid", sigma=None,
                   data_format="channels_last"):
     """The average of each window, weighted by the distance from its centre.
@@ -178,7 +181,7 @@ def widened(x):
     return tf.cast(x, tf.float32) if x.dtype in (tf.float16, tf.bfloat16) else x
 
 
-class PoolingLayer(keras.layers.Layer):
+class PoolingLayer(Checked, keras.layers.Layer):
     """What the pooling layers that Keras lacks share: Keras's arguments, checks and shapes."""
 
     def __init__(self, pool_size=(2, 2), strides=None, padding="valid", data_format=None,
@@ -263,6 +266,7 @@ class GaussianPooling2D(PoolingLayer):
                 "`sigma` must be a number > 0, two of them (rows, columns), or None. "
                 f"Received: sigma={sigma}"
             )
+        check_finite(**{"sigma": max(sigmas)} if sigmas else {})
         self.sigma = None if sigma is None else sigmas[0] if len(sigmas) == 1 else sigmas
 
     def call(self, inputs):

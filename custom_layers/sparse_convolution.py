@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from custom_layers.activations import activate, softmax
+from custom_layers.checks import CheckedWindows, check_finite
 from custom_layers.convolution import Conv2D, conv2d
 from custom_layers.depthwise import separable_conv2d, settings_of
 from custom_layers.gradient import differentiable
@@ -104,6 +105,7 @@ class MixingEntropy(keras.regularizers.Regularizer):
     def __init__(self, strength=0.01):
         if not strength >= 0:
             raise ValueError(f"`strength` must be >= 0. Received: strength={strength}")
+        check_finite(strength=strength)
         self.strength = float(strength)
 
     def __call__(self, x):
@@ -204,7 +206,7 @@ def _checked(table):
 
 
 @register
-class LearnedCombination2D(keras.layers.SeparableConv2D):
+class LearnedCombination2D(CheckedWindows, keras.layers.SeparableConv2D):
     """Convolves each input map and learns which of the results each output map combines.
 
     A `SeparableConv2D` whose pointwise weights are a softmax of trained values
@@ -226,6 +228,7 @@ class LearnedCombination2D(keras.layers.SeparableConv2D):
             pointwise_initializer = keras.initializers.RandomNormal(stddev=1.0)
         if not sparsity >= 0:
             raise ValueError(f"`sparsity` must be >= 0. Received: sparsity={sparsity}")
+        check_finite(sparsity=sparsity)
         super().__init__(
             filters, kernel_size, strides, padding, pointwise_initializer=pointwise_initializer,
             pointwise_regularizer=MixingEntropy(sparsity) if sparsity else None, **kwargs,

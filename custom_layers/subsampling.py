@@ -81,6 +81,8 @@ class Subsampling2D(PoolingLayer):
                 f"Layer {self.name} has a weight for each channel: their number must be known. "
                 f"Received: inputs.shape={tuple(input_shape)}, data_format={self.data_format}"
             )
+        axis = -1 if self.data_format == "channels_last" else 1
+        self.input_spec = keras.layers.InputSpec(ndim=4, axes={axis: channels})
         for name in ("beta", "bias"):
             weight = self.add_weight(
                 name=name, shape=(channels,), initializer=getattr(self, f"{name}_initializer"),

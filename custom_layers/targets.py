@@ -4,6 +4,8 @@ import keras
 import tensorflow as tf
 from keras.src.backend.common.masking import set_keras_mask
 
+from custom_layers.checks import CheckedLoss
+
 
 def elementwise_targets(y_true, y_pred):
     """`y_true` in the shape and dtype of `y_pred`: one target for each output.
@@ -60,7 +62,7 @@ def smooth(targets, amount, classes):
     return targets * (1 - amount) + amount / classes
 
 
-class ClassLoss(keras.losses.Loss):
+class ClassLoss(CheckedLoss, keras.losses.Loss):
     """What losses on one class a sample share. A subclass has `sample_loss(y_pred, targets)`.
 
     Targets of the outputs' shape are probabilities (one-hot); of one axis less, or with a last

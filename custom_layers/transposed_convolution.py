@@ -7,13 +7,16 @@ import numpy as np
 import tensorflow as tf
 
 from custom_layers.activations import activate
+from custom_layers.checks import CheckedImages
 from custom_layers.convolution_algorithms import native, with_bias
+from custom_layers.empty_batch import right_on_empty_batch
 from custom_layers.gradient import differentiable
 from custom_layers.registration import register
 from custom_layers.windows import channels_last, dimensions
 
 
 @differentiable
+@right_on_empty_batch
 def conv2d_transpose(x, w, b=None, *, strides=(1, 1), padding="valid", output_padding=None,
                      dilation=(1, 1), data_format="channels_last"):
     """Transposed convolution: the adjoint of `conv2d`, with an optional bias.
@@ -97,7 +100,7 @@ def _adjoint_dilated(x, w, shape, **settings):
 
 
 @register
-class Conv2DTranspose(keras.layers.Conv2DTranspose):
+class Conv2DTranspose(CheckedImages, keras.layers.Conv2DTranspose):
     """`keras.layers.Conv2DTranspose` on the op `conv2d_transpose`.
 
     Raises:

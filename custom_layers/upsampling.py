@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from custom_layers.checks import FLOAT, INTEGER, CheckedImages
 from custom_layers.gradient import differentiable
 from custom_layers.registration import register
 from custom_layers.tracing import compiled_by_xla
@@ -204,7 +205,7 @@ KERNELS = {
 
 
 @register
-class UpSampling2D(keras.layers.UpSampling2D):
+class UpSampling2D(CheckedImages, keras.layers.UpSampling2D):
     """`keras.layers.UpSampling2D` on the op `upsample2d`.
 
     Every interpolation works under XLA, and in float64 is computed in float64. With images of
@@ -222,6 +223,8 @@ class UpSampling2D(keras.layers.UpSampling2D):
                 f"`interpolation` must be one of {', '.join(known)}. "
                 f"Received: interpolation={interpolation}"
             )
+
+        self.takes = None if self.interpolation == "nearest" else (FLOAT, INTEGER)
 
     def call(self, inputs):
         if not inputs.dtype.is_floating:  # Keras rounds; there is no gradient

@@ -95,8 +95,9 @@ def windows_adjoint(dwindows, shape, kernel, strides, dilation=(1, 1)):
     n, h, w, c = shape
     if _tiles(kernel, strides, dilation):
         (kh, kw), (oh, ow) = kernel, (h // kernel[0], w // kernel[1])
-        rows = [tf.stack(dwindows[i * kw:(i + 1) * kw], 3) for i in range(kh)]
-        dx = tf.reshape(tf.stack(rows, 2), (n, oh * kh, ow * kw, c))
+        rows = [tf.concat(dwindows[i * kw:(i + 1) * kw], 3) for i in range(kh)]
+        rows = [tf.reshape(row, (n, oh, 1, ow * kw * c)) for row in rows]
+        dx = tf.reshape(tf.concat(rows, 2), (n, oh * kh, ow * kw, c))
         return tf.pad(dx, ((0, 0), (0, h - oh * kh), (0, w - ow * kw), (0, 0)))
     return tf.add_n(
         [

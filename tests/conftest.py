@@ -7,6 +7,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
+import tensorflow as tf  # noqa: E402
 from command_line import RUN  # noqa: E402
 from PIL import Image  # noqa: E402
 
@@ -14,6 +15,9 @@ from app.cli import app  # noqa: E402
 from app.console import execute  # noqa: E402
 
 pytest_plugins = "pytester"
+# A second device for the tests of tf.distribute. It must be made before TensorFlow starts.
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2)
 
 
 @pytest.fixture(autouse=True)

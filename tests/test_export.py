@@ -266,7 +266,6 @@ def test_full_or_read_only_disk_leaves_nothing(options, reason, tmp_path):
         subprocess.run(["umount", tmp_path], check=True)
 
 
-@pytest.mark.slow
 def test_killed_export_leaves_no_version_and_the_next_cleans_up(tmp_path):
     program = (
         "import sys; sys.path.insert(0, sys.argv[1]); import test_export as t; "

@@ -90,28 +90,6 @@ def test_gru_second_derivatives_are_right(reset_after, gradient_check):
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_tape_around_the_compiled_function(mode):
-    """The gradient is then another function, to which what the forward pass keeps is handed on."""
-    arguments = [tf.constant(t) for t in [*tensors(), MASK]]
-    results = []
-    for run in (MODES[mode](gru), gru):
-        with tf.GradientTape() as tape:
-            tape.watch(arguments[:5])
-            y = run(*arguments, None)[0]
-            loss = tf.reduce_sum(y * y)
-        results.append(tape.gradient(loss, arguments[:5]))
-    recurrent.assert_close(*results, tolerance=1e-9)
-
-
-def test_what_a_mask_hides_does_not_reach_outputs_and_gradients():
-    x, *others = (tf.constant(t) for t in [*tensors(), MASK])
-    y, h = gru(tf.where(MASK[..., None], x, np.nan), *others)
-    (same, _), backward = gru.pair(tf.where(MASK[..., None], x, 7.0), *others)
-    np.testing.assert_array_equal(y, same)
-    assert not np.any(backward(y, h)[0].numpy()[~MASK])
-
-
-@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(("mask", "arguments"), [
     (None, {}), (None, {"return_sequences": True, "go_backwards": True, "use_bias": False}),
     (MASK, {"return_sequences": True, "zero_output_for_mask": True, "unroll": True}),
@@ -124,76 +102,6 @@ def test_equals_the_layer_of_keras(mode, mask, arguments):
     for states in (0, 1):
         recurrent.assert_layer_equals(GRU, keras.layers.GRU, mode, mask=mask, states=states,
                                       **arguments)
-
-
-@pytest.mark.parametrize(("arguments", "runs"), [
-    ({}, True), ({"dropout": 0.5}, True), ({"recurrent_activation": "hard_sigmoid"}, True),
-    ({"recurrent_dropout": 0.5}, False), ({"activation": "softsign"}, False),
-    ({"dropout": 0.5, "implementation": 1}, False),
-], ids=str)
-def test_the_op_runs_where_it_has_a_backward(arguments, runs, monkeypatch):
-    calls = []
-    monkeypatch.setattr("custom_layers.gru.gru",
-                        lambda *a, **k: calls.append("gru") or gru(*a, **k))
-    x = tf.constant(normal(3, 5, 4), tf.float32)
-    keras.utils.set_random_seed(1)
-    layer, twin = recurrent.twins(GRU, keras.layers.GRU, x, units=6, seed=3, **arguments)
-    twin.use_cudnn = False  # "auto" fails with implementation=1 and dropout, in Keras 3.15
-    ours, stock = (recurrent.gradients(one, x, training=True) for one in (layer, twin))
-    recurrent.assert_close(ours, stock)
-    assert bool(calls) is runs
-    assert layer.supports_jit
-
-
-def test_a_stateful_layer_goes_on():
-    x = tf.constant(normal(2, 6, 4), tf.float32)
-    whole, _ = recurrent.twins(GRU, GRU, x, units=3)
-    parts, twin = recurrent.twins(GRU, keras.layers.GRU, x[:, :3], units=3, stateful=True)
-    for layer in (parts, twin):
-        layer(x[:, :3]), layer(x[:, 3:])
-    for ours, stock in zip(parts.states, twin.states):
-        np.testing.assert_allclose(ours, stock, rtol=1e-4)
-    np.testing.assert_allclose(parts.states[0], whole(x), rtol=1e-4)
-    parts.reset_state()
-    assert not np.any(parts.states[0])
-
-
-@pytest.mark.parametrize("mode", ["graph", "xla"])
-def test_both_directions(mode):
-    x = tf.constant(normal(3, 5, 4), tf.float32)
-    layers = []
-    for cls in (GRU, keras.layers.GRU):
-        layer = keras.layers.Bidirectional(cls(6, return_sequences=True, name="one"))
-        layer.build(x.shape)
-        layer.set_weights([normal(*w.shape, seed=i) for i, w in enumerate(layer.get_weights())])
-        layers.append(layer)
-    assert type(layers[0].backward_layer) is GRU
-    run = MODES[mode](recurrent.gradients)
-    recurrent.assert_close(run(layers[0], x, mask=MASK), run(layers[1], x, mask=MASK))
-
-
-@pytest.mark.parametrize("mode", ["graph", "xla"])
-@pytest.mark.parametrize("n", [1, 0], ids="batch{}".format)
-def test_unknown_batch_and_steps(mode, n):
-    layer, _ = recurrent.twins(GRU, GRU, np.ones((3, 5, 4)), units=6, return_sequences=True)
-    spec = [tf.TensorSpec((None, None, 4)), tf.TensorSpec((None, None), tf.bool)]
-    run = tf.function(lambda x, mask: recurrent.gradients(layer, x, mask=mask), spec,
-                      jit_compile=mode == "xla")
-    x, mask = tf.constant(normal(n, 7, 4), tf.float32), tf.ones((n, 7), tf.bool)
-    recurrent.assert_close(run(x, mask), recurrent.gradients(layer, x, mask=mask))
-
-
-@pytest.mark.parametrize(("policy", "tolerance"), [("mixed_float16", 5e-3),
-                                                   ("mixed_bfloat16", 4e-2)])
-@pytest.mark.parametrize("mode", MODES)
-def test_half_precision(policy, tolerance, mode):
-    x = normal(3, 5, 4)
-    wide, _ = recurrent.twins(GRU, GRU, x, units=6, return_sequences=True)
-    half, _ = recurrent.twins(GRU, GRU, x, units=6, return_sequences=True, dtype=policy)
-    y, dx, *dw = MODES[mode](recurrent.gradients)(half, tf.cast(x, half.compute_dtype), mask=MASK)
-    assert y.dtype == dx.dtype == half.compute_dtype
-    expected = recurrent.gradients(wide, tf.cast(x, "float32"), mask=MASK)
-    recurrent.assert_close([y, dx, *dw], expected, tolerance)
 
 
 @pytest.mark.parametrize(("position", "value", "message"), [

@@ -9,7 +9,6 @@ import time
 
 import keras
 import psutil
-import pytest
 from command_line import ENVIRONMENT, RUN
 
 from app.runs import read_json
@@ -75,7 +74,6 @@ def test_a_run_interrupted_in_its_last_training_goes_on_there(place, handgrad, m
     assert whole == late
 
 
-@pytest.mark.slow
 def test_a_real_ctrl_c_in_a_search_leaves_no_process(tmp_path):
     # Where the tests run in the background, SIGINT is ignored, by what they start too.
     program = ("import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "

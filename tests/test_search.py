@@ -308,7 +308,6 @@ def test_the_oracle_looks_for_high_scores_and_survives_a_kill(tuner, tmp_path):
         assert np.mean(scores[10:]) > np.mean(scores[1:5])
 
 
-@pytest.mark.slow
 def test_thirty_trials_do_not_grow_the_parent(digits, tmp_path, monkeypatch):
     """And they run in several processes, one after the other."""
     run = start(tmp_path, digits)

@@ -86,7 +86,6 @@ def test_mnist():
 
 @real
 @pytest.mark.data
-@pytest.mark.slow
 def test_cifar10(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     first = sources.read("cifar10")

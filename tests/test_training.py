@@ -230,7 +230,6 @@ def test_every_optimizer_learns(name):
     assert isinstance(model.loss, SoftmaxCrossEntropy)
 
 
-@pytest.mark.slow
 def test_a_killed_command_resumes_to_the_same_weights(tmp_path):
     """A real process, killed by signal 9 in the middle, and continued by another."""
     arguments = [sys.executable, "-m", "app.cli", "train", "lenet5", "--epochs", "12",
