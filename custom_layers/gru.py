@@ -15,7 +15,6 @@ from custom_layers.recurrent import (
     inputs_of,
     layer_mask,
     outputs_of,
-    product,
     scan,
     sequence_mask,
     settings_of,
@@ -73,9 +72,9 @@ def gru(x, w, u, b=None, h0=None, mask=None, factor=None, *, reset_after=True, a
 
     def gates(item, h):
         """z, r, g and what r resets."""
-        xz, xr, xg = tf.split(wide(product(item, w, b_x)), 3, 1)
+        xz, xr, xg = tf.split(wide(_product(item, w, b_x)), 3, 1)
         if reset_after:
-            mz, mr, mg = tf.split(wide(product(h, u, b_h)), 3, 1)
+            mz, mr, mg = tf.split(wide(_product(h, u, b_h)), 3, 1)
             r = s(xr + mr)
             return s(xz + mz), r, a(xg + r * mg), mg
         mz, mr = tf.split(wide(tf.matmul(h, u_zr)), 2, 1)
@@ -146,6 +145,12 @@ def gru(x, w, u, b=None, h0=None, mask=None, factor=None, *, reset_after=True, a
         return dx, dw, du, db, None if h0 is None else tf.cast(dh, h0.dtype), None, None
 
     return (y, last), backward
+
+
+def _product(t, w, b):
+    """t w + b"""
+    z = tf.matmul(t, w)
+    return z if b is None else tf.nn.bias_add(z, b)
 
 
 @register

@@ -15,7 +15,6 @@ from custom_layers.recurrent import (
     inputs_of,
     layer_mask,
     outputs_of,
-    product,
     scan,
     sequence_mask,
     settings_of,
@@ -68,7 +67,10 @@ def lstm(x, w, u, b=None, h0=None, c0=None, mask=None, factor=None, *, activatio
     again = computes_again(x.dtype)
 
     def gates(item, h):
-        zi, zf, zg, zo = tf.split(wide(product(item, w, b) + tf.matmul(h, u)), 4, 1)
+        z = tf.matmul(item, w) + tf.matmul(h, u)
+        # After both products: right after one, TensorFlow fuses the two into a slower kernel.
+        z = wide(z if b is None else tf.nn.bias_add(z, b))
+        zi, zf, zg, zo = tf.split(z, 4, 1)
         return s(zi), s(zf), a(zg), s(zo)
 
     def step(state, item, *mask):
@@ -92,6 +94,8 @@ def lstm(x, w, u, b=None, h0=None, c0=None, mask=None, factor=None, *, activatio
     def backward(dy, dh_last, dc_last):
         dy, h_before = outputs_backward(dy), before(h_first, h)
 
+        ut = tf.transpose(u)
+
         def step_backward(state, c_before, *rest):
             dh, dc, c = state
             rest, c_before = list(rest), wide(c_before)
@@ -107,7 +111,7 @@ def lstm(x, w, u, b=None, h0=None, c0=None, mask=None, factor=None, *, activatio
             dz = (s_grad(i, dc * g), s_grad(f, dc * c_before), a_grad(g, dc * i),
                   s_grad(o, dh * a_c))
             dz = tf.cast(tf.concat(dz, 1), x.dtype)
-            dh, dc = wide(tf.matmul(dz, u, transpose_b=True)), dc * f
+            dh, dc = wide(tf.matmul(dz, ut)), dc * f
             if masks:
                 dh, dc = tf.where(seen, dh, dh_passed), tf.where(seen, dc, dc_passed)
             return (dh, dc, c_before), (dz,)

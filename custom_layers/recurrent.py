@@ -133,13 +133,12 @@ def scan(step, state, sequences, widths, *, reverse=False, unroll=False):
 
     first = sequences[0]
     steps = first.shape[0] or tf.shape(first)[0]
-    inputs = [tf.TensorArray(s.dtype, steps).unstack(s) for s in sequences]
     shapes = [(state[0].shape[0], width) for width in widths]
     arrays = [tf.TensorArray(first.dtype, steps, element_shape=shape) for shape in shapes]
 
     def body(i, state, arrays):
         place = steps - 1 - i if reverse else i
-        new, outputs = step(state, *(t.read(place) for t in inputs))
+        new, outputs = step(state, *(s[place] for s in sequences))
         for after, before in zip(new, state):
             after.set_shape(before.shape)
         return i + 1, new, [a.write(place, value) for a, value in zip(arrays, outputs)]
@@ -176,12 +175,6 @@ def inputs_of(x, w, b, factor, go_backwards):
         return batch_major(dx, go_backwards), weights_gradient(items, dz), db
 
     return items, backward
-
-
-def product(t, w, b=None):
-    """t w + b"""
-    z = tf.matmul(t, w)
-    return z if b is None else tf.nn.bias_add(z, b)
 
 
 def outputs_of(states, last, mask, return_sequences, zero_output_for_mask):
