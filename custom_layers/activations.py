@@ -25,11 +25,11 @@ def relu(x, *, negative_slope=0.0, max_value=None, threshold=0.0):
         y = tf.nn.relu(x)
         return y, lambda dy: tf.raw_ops.ReluGrad(gradients=dy, features=y)
 
-    slope = tf.where(x > threshold, tf.ones((), x.dtype), tf.cast(negative_slope, x.dtype))
-    y = tf.where(x > threshold, x, slope * (x - tf.cast(threshold, x.dtype)))
+    slope = tf.where(x > threshold, tf.ones((), x.dtype), tf.constant(negative_slope, x.dtype))
+    y = tf.where(x > threshold, x, slope * (x - tf.constant(threshold, x.dtype)))
     if max_value is not None:
         slope = tf.where(x >= max_value, tf.zeros((), x.dtype), slope)
-        y = tf.minimum(y, tf.cast(max_value, x.dtype))
+        y = tf.minimum(y, tf.constant(max_value, x.dtype))
     return y, lambda dy: slope * dy
 
 

@@ -24,7 +24,7 @@ def dropout(x, seed, *, rate, noise_shape=None, scaled=True):
     shape = tf.shape(x)
     if noise_shape is not None:
         shape = tf.stack([shape[i] if n is None else n for i, n in enumerate(noise_shape)])
-    factor = tf.cast(1 / (1 - rate) if scaled and rate < 1 else 1, x.dtype)
+    factor = tf.constant(1 / (1 - rate) if scaled and rate < 1 else 1, x.dtype)
 
     def masked(t):
         keep = _random_bits(shape, seed) >= tf.constant(min(round(rate * 65536), 65535), tf.uint16)

@@ -85,7 +85,7 @@ def rescale(x, *, scale, offset=0.0):
     """
     scalar = np.ndim(scale) == np.ndim(offset) == 0
     adjoint = tf.identity if scalar else broadcast_adjoint(x)
-    scale, offset = tf.cast(scale, x.dtype), tf.cast(offset, x.dtype)
+    scale, offset = tf.constant(scale, x.dtype), tf.constant(offset, x.dtype)
     return x * scale + offset, lambda dy: adjoint(dy * scale)
 
 

@@ -36,6 +36,9 @@ def differentiable(pair):
     TensorFlow accepts gradients of any number, shape and dtype and trains wrongly with them;
     here each is checked against its tensor when the gradient is taken.
 
+    A second derivative is that of the backward pass, by TensorFlow: right where that is made of
+    differentiable ops of its tensors, as every op's here is (tests/test_layers.py).
+
     The undecorated function stays reachable as `op.pair`, so that ops compose: the backward
     of a chain is the backwards of its links in reverse order (`chain`).
 

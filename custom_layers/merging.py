@@ -87,7 +87,7 @@ def fill(x, mask, *, value):
     Backward:  dx = dy where mask, else 0
     Shapes:    x (...), mask (...) bool -> y (...)
     """
-    y = tf.where(mask, x, tf.cast(value, x.dtype))
+    y = tf.where(mask, x, tf.constant(value, x.dtype))
     return y, lambda dy: (tf.where(mask, dy, tf.zeros((), dy.dtype)), None)
 
 

@@ -2,6 +2,8 @@
 
 import keras
 
+from custom_layers import WeightDecay
+
 
 def start(image_shape, statistics):
     """The input (images in [0, 1], NHWC) and, with `statistics` (mean, std), their normalisation.
@@ -18,8 +20,8 @@ def start(image_shape, statistics):
 
 
 def decay(weight_decay):
-    """1/2 lambda W^2, whose gradient is lambda W. Keras's L2 has no 1/2."""
-    return keras.regularizers.L2(weight_decay / 2) if weight_decay else None
+    """The penalty 1/2 lambda W^2, or none."""
+    return WeightDecay(weight_decay) if weight_decay else None
 
 
 def check_size(name, image_shape, minimum, arithmetic):
