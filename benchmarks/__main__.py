@@ -20,7 +20,7 @@ SECTIONS = [
     ("Layers (bar: forward + backward at most 1.00, to the noise of the machine; no more kept)",
      LAYERS, layers.rows),
     ("Layers that Keras lacks, beside its nearest (bar: forward + backward at most 3.00)",
-     LAYERS, lambda: layers.rows(layers.WITHOUT_TWIN, modes=("graph",))),
+     LAYERS, lambda: layers.rows(layers.WITHOUT_TWIN, modes=("graph",)), layers.REASONS),
     ("Other algorithms (no bar: im2col and toeplitz are for study, winners for memory)",
      LAYERS, lambda: layers.rows(layers.ALGORITHMS)),
     ("Gradient checkers on planted bugs (the others' arithmetic over TensorFlow)",
@@ -57,7 +57,7 @@ def main():
         "weights aside. Made by `make bench`.")
     say()
     say(f"Machine: {machine()}")
-    for title, header, rows in SECTIONS:
+    for title, header, rows, *notes in SECTIONS:
         say()
         say(f"## {title}")
         say()
@@ -65,6 +65,9 @@ def main():
         say("|" + "---|" * len(header))
         for row in rows():
             say("| " + " | ".join(row) + " |")
+        for note in notes:
+            say()
+            say(note)
     if write:
         RESULTS.write_text("\n".join(lines) + "\n")
 

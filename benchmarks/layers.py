@@ -108,6 +108,11 @@ WITHOUT_TWIN = [
      lambda: keras.layers.SeparableConv2D(32, 3, padding="same")),
 ]
 
+REASONS = """\
+Above 3: SpatialPyramidPooling2D pools the image three times, its neighbour once, and keeps a byte a
+bin instead of the image. RoIPooling looks at every pixel of a bin and RoIAlign at four points,
+their neighbour (TensorFlow's `crop_and_resize`, one kernel) at one."""
+
 
 def inputs_of(name, arguments, shape):
     """The arguments of a call, as tensors."""
