@@ -17,7 +17,9 @@ def unknown(kind, given, known):
     >>> raise unknown("model", "lenet", ["mlp", "lenet5"])
     UsageError: Unknown model 'lenet'. Did you mean 'lenet5'? Known: lenet5, mlp
     """
-    close = difflib.get_close_matches(str(given), known, n=3, cutoff=0.5)
+    by_lower = {name.lower(): name for name in known}
+    close = difflib.get_close_matches(str(given).lower(), by_lower, n=3, cutoff=0.5)
+    close = [by_lower[name] for name in close]
     ordered = close + [name for name in known if name not in close]
     hint = f" Did you mean '{close[0]}'?" if close else ""
     return UsageError(f"Unknown {kind} '{given}'.{hint} Known: {', '.join(ordered)}")

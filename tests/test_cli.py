@@ -223,6 +223,7 @@ def test_figures(result, tmp_path):
     ("export trained --to small.npz", 1, "could not be written to small.npz"),
     ("predict nowhere x.png", 2, "nowhere"),
     ("check Dens", 2, "Unknown layer 'Dens'. Did you mean 'Dense'?"),
+    ("layers lstmm", 2, "Unknown layer 'lstmm'. Did you mean 'LSTM'?"),
     ("figures activation", 2, "Unknown figure 'activation'. Did you mean 'activations'?"),
     ("data nowhere.npz", 2, "nowhere.npz does not exist"),
 ])
