@@ -1,11 +1,13 @@
 """DepthwiseConv2D and SeparableConv2D: the formula in NumPy, parity, gradients, errors."""
 
-import itertools
+import functools
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from test_ops import naive_conv2d
+from twins import assert_empty_batch, assert_twins
 
 from custom_layers import check_gradients
 from custom_layers.depthwise import (
@@ -25,22 +27,9 @@ SETTINGS = [
 
 
 def naive_depthwise(x, w, strides, padding, dilation):
-    (n, h, width, c), (fh, fw, _, m) = x.shape, w.shape
-    if padding == "same":
-        padding = []
-        for size, k, s, d in zip((h, width), (fh, fw), strides, dilation):
-            total = max((-(-size // s) - 1) * s + d * (k - 1) + 1 - size, 0)
-            padding.append((total // 2, total - total // 2))
-    elif padding == "valid":
-        padding = (0, 0), (0, 0)
-    xp = np.pad(x, ((0, 0), *padding, (0, 0)))
-    oh, ow = ((xp.shape[i + 1] - dilation[i] * (w.shape[i] - 1) - 1) // strides[i] + 1
-              for i in (0, 1))
-    y = np.zeros((n, oh, ow, c * m))
-    for p, q, k, i, j in itertools.product(*map(range, (oh, ow, c * m, fh, fw))):
-        row, column = p * strides[0] + i * dilation[0], q * strides[1] + j * dilation[1]
-        y[:, p, q, k] += xp[:, row, column, k // m] * w[i, j, k // m, k % m]
-    return y
+    """A convolution in as many groups as maps."""
+    (fh, fw, c, m), b = w.shape, np.zeros(w.shape[2] * w.shape[3])
+    return naive_conv2d(x, w.reshape(fh, fw, 1, c * m), b, strides, padding, dilation, c)
 
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)
@@ -121,35 +110,13 @@ def test_equals_keras(name, jit, arguments):
         arguments["filters"] = 4
     ours = {"DepthwiseConv2D": DepthwiseConv2D, "SeparableConv2D": SeparableConv2D}[name]
     ours, stock = ours(**arguments), getattr(keras.layers, name)(**arguments)
-    x = tf.constant(spread((2, 6, 7, 8)), tf.float32)
-    ours.build(x.shape)
-    stock.build(x.shape)
-    ours.set_weights(stock.get_weights())
-
-    @tf.function(jit_compile=jit)
-    def gradients(layer, x, dy):
-        with tf.GradientTape() as tape:
-            tape.watch(x)
-            y = layer(x)
-        return [y, *tape.gradient(y, [x, *(v.value for v in layer.trainable_variables)], dy)]
-
-    dy = spread(stock.compute_output_shape(x.shape), seed=1, dtype="float32")
-    for a, b in zip(gradients(ours, x, dy), gradients(stock, x, dy), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+    assert_twins(ours, stock, (2, 6, 7, 8), jit)
 
 
 @pytest.mark.parametrize("settings", SETTINGS[::4], ids=str)
 def test_an_empty_batch(settings):
-    """Under XLA: in TensorFlow 2.21 oneDNN's kernels give an empty batch their input's shape."""
-
-    @tf.function(jit_compile=True)
-    def both(x, w, b):
-        y, backward = depthwise_conv2d.pair(x, w, b, **settings)
-        return backward(y)
-
-    dx, dw, db = both(tf.zeros((0, 7, 8, 3)), tf.ones((3, 2, 3, 2)), tf.zeros(6))
-    assert dx.shape == (0, 7, 8, 3)
-    assert not np.any(dw) and not np.any(db)
+    op = functools.partial(depthwise_conv2d, **settings)
+    assert_empty_batch(op, tf.zeros((0, 7, 8, 3)), tf.ones((3, 2, 3, 2)), tf.zeros(6))
 
 
 def test_what_is_wrong_is_said_by_keras():

@@ -1,11 +1,13 @@
 """Conv2DTranspose and BilinearUpsampling: the formula in NumPy, parity, gradients, errors."""
 
+import functools
 import itertools
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from twins import assert_empty_batch, assert_twins
 
 from custom_layers import check_gradients
 from custom_layers.convolution import conv2d
@@ -94,35 +96,13 @@ def test_gradients_of_both_orders(layer):
 def test_equals_keras(jit, arguments):
     arguments = {"filters": 4, "bias_initializer": "random_normal", **arguments}
     ours, stock = Conv2DTranspose(**arguments), keras.layers.Conv2DTranspose(**arguments)
-    x = tf.constant(spread((2, 6, 7, 3)), tf.float32)
-    ours.build(x.shape)
-    stock.build(x.shape)
-    ours.set_weights(stock.get_weights())
-
-    @tf.function(jit_compile=jit)
-    def gradients(layer, x, dy):
-        with tf.GradientTape() as tape:
-            tape.watch(x)
-            y = layer(x)
-        return [y, *tape.gradient(y, [x, *(v.value for v in layer.trainable_variables)], dy)]
-
-    dy = spread(stock.compute_output_shape(x.shape), seed=1, dtype="float32")
-    for a, b in zip(gradients(ours, x, dy), gradients(stock, x, dy), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+    assert_twins(ours, stock, (2, 6, 7, 3), jit)
 
 
 @pytest.mark.parametrize("settings", SETTINGS[::3], ids=str)
 def test_an_empty_batch(settings):
-    """Under XLA: in TensorFlow 2.21 oneDNN's Conv2D gives an empty batch its input's shape."""
-
-    @tf.function(jit_compile=True)
-    def both(x, w, b):
-        y, backward = conv2d_transpose.pair(x, w, b, **settings)
-        return backward(y)
-
-    dx, dw, db = both(tf.zeros((0, 4, 5, 3)), tf.ones((3, 2, 2, 3)), tf.zeros(2))
-    assert dx.shape == (0, 4, 5, 3)
-    assert not np.any(dw) and not np.any(db)
+    op = functools.partial(conv2d_transpose, **settings)
+    assert_empty_batch(op, tf.zeros((0, 4, 5, 3)), tf.ones((3, 2, 2, 3)), tf.zeros(2))
 
 
 @pytest.mark.parametrize(("factor", "line"), [
