@@ -211,8 +211,9 @@ def test_empty_batch(example, mode):
     """An empty batch gives an empty output, no weight a gradient and no statistic a push."""
     layer, inputs = built(example.layer(), example), tensors(example, batch=0)
     state = [v.numpy() for v in layer.non_trainable_variables if "seed" not in v.path]
-    y, *found = compiled(mode)(layer, inputs, 1.0, **training(layer))
-    assert y.shape == output_shape(layer, inputs) and y.shape[0] == 0
+    dy = np.ones(output_shape(layer, inputs), "float32")
+    y, *found = compiled(mode)(layer, inputs, dy, **training(layer))
+    assert y.shape == dy.shape and y.shape[0] == 0
     xs = [t for t in tf.nest.flatten(inputs[0]) if t.dtype.is_floating]
     assert [dx.shape for _, dx in zip(xs, found)] == [x.shape for x in xs]
     for gradient in found:
