@@ -38,6 +38,15 @@ def right_on_empty_batch(pair):
     return on_any_batch
 
 
+def nothing(dy):
+    """Whether `dy` is known to have no elements, so that every gradient is zero.
+
+    For backwards that multiply dy by what is broadcast to it: TensorFlow's graph optimiser then
+    divides by zero, and ends the process, where dy is a constant of ones (a tape's own upstream).
+    """
+    return dy.shape.num_elements() == 0
+
+
 def zero_if_empty(statistic, x):
     """`statistic` of the batch x, which may be NaN where x has no elements: there it is 0."""
     n = x.shape.num_elements()

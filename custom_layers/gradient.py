@@ -68,10 +68,6 @@ def differentiable(pair):
             y, backward = pair(*arguments, **settings)
 
             def checked_backward(*dy):
-                if all(d.shape.num_elements() == 0 for d in dy):
-                    # Nothing depends on nothing. (TensorFlow's graph optimiser divides by zero
-                    # where ones of an empty shape meet a tensor that is broadcast to it.)
-                    return tuple(_zeros(value) for value in values)
                 gradients = _checked(op, arguments, backward(*dy))
                 return tuple(gradients[i] for i in given)
 
@@ -114,10 +110,6 @@ def chain(first, *links):
         return y, chain_backward
 
     return differentiable(pair)
-
-
-def _zeros(t):
-    return tf.zeros_like(t) if t.dtype.is_floating or t.dtype.is_complex else None
 
 
 def _checked(op, tensors, gradients):

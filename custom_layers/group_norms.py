@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from custom_layers.checks import REAL, Checked
+from custom_layers.empty_batch import nothing
 from custom_layers.gradient import differentiable
 from custom_layers.registration import register
 from custom_layers.tracing import sum_rows
@@ -123,6 +124,8 @@ def group_normalization(x, gamma=None, beta=None, *, groups, axis=-1, epsilon=1e
     y = tf.cast(wide * everywhere(scale) + everywhere(shift), x.dtype)
 
     def backward(dy):
+        if nothing(dy):
+            return tuple(None if t is None else tf.zeros_like(t) for t in (x, gamma, beta))
         dy, wide = tf.cast(dy, dtype), tf.cast(x, dtype)
         mu, s = of_channels(mu_of_groups), of_channels(s_of_groups)
         scale = s if gamma is None else s * gamma

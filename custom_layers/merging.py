@@ -8,6 +8,7 @@ import tensorflow as tf
 from keras.src.backend import get_keras_mask
 
 from custom_layers.checks import BOOL, STRING, check_axis, kind_of, named, rank_is_known
+from custom_layers.empty_batch import nothing
 from custom_layers.gradient import differentiable
 from custom_layers.registration import register
 
@@ -46,6 +47,8 @@ def multiply(*xs):
     products = list(itertools.accumulate(xs, operator.mul))
 
     def backward(dy):
+        if nothing(dy):
+            return tuple(tf.zeros_like(x) for x in xs)
         gradients = []
         for i in reversed(range(1, len(xs))):
             gradients.append(adjoints[i](dy * products[i - 1]))
