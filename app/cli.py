@@ -57,7 +57,11 @@ OtherData = option(str | None, "Other data than the run's.")
 ModelName = option(str | None, "The model's name.  [default: the run's]")
 FiguresFolder = option(Path, "The folder they are written to.")
 Samples = option(Path | None, "A folder to write a test image of each class to, as PNG files.")
+Memory = option(bool, "Show what the network keeps for its backward pass, stock and lean.",
+                "--memory")
+Side = option(int, "Side in pixels of the images, for --memory.")
 Model = argument(str, "A network: `handgrad models` lists them.")
+OneModel = argument(str | None, "A network.  [default: all]")
 RunName = argument(str, "The name of a run, or its folder.")
 Exported = argument(Path, "saved_models/NAME, or one version of it.")
 Files = argument(list[Path], "Images, or folders of them.")
@@ -210,12 +214,20 @@ def data_sets(
 
 @app.command()
 @chatty
-def models(as_json: Json = False, debug: Debug = False):
-    """List the networks, with their exact trainable parameters."""
+def models(
+    name: OneModel = None, memory: Memory = False, batch_size: BatchSize = 32,
+    image_size: Side = 28, as_json: Json = False, debug: Debug = False,
+):
+    """List the networks, with their exact trainable parameters; or the memory that one takes."""
     quiet_tensorflow()
-    from app.commands import list_models
+    if memory:
+        from app.memory_listing import list_memory
 
-    list_models()
+        list_memory(name, batch_size, image_size)
+    else:
+        from app.commands import list_models
+
+        list_models(name)
 
 
 @app.command()

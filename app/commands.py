@@ -176,9 +176,9 @@ def write_samples(data, folder):
             Image.fromarray(pixels).save(folder / f"{name.replace('/', '_')}.png")
 
 
-def list_models():
+def list_models(name=None):
     rows = []
-    for name, function in MODELS.items():
+    for name, function in (MODELS if name is None else {name: find(name)}).items():
         model = function(CATALOGUE_INPUT, CATALOGUE_CLASSES)
         rows.append({"name": name, "parameters": trainable_parameters(model),
                      "input": list(CATALOGUE_INPUT), "classes": CATALOGUE_CLASSES,

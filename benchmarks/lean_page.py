@@ -1,0 +1,132 @@
+"""The page of the lean benchmark, made of its figures alone."""
+
+from statistics import median
+
+from benchmarks.lean_cases import BARS, stock_of
+
+METHOD = """\
+# Lean training beside stock Keras and PyTorch
+
+Made by `python -m benchmarks.lean --write --torch-python PYTHON`, which can be run for one network
+or mode after another; the figures are in `LEAN.json` too. A step is forward, loss, gradients and
+the update of SGD, in one `tf.function`, on the same random images and labels, in float32, with as
+many threads as there are cores. PyTorch runs the same network on channels-last images and weights.
+
+- **time**: median step; its ratio is the median of the ratios of steps taken in turn with those of
+  the stock network (of XLA: stock XLA), each in a process of its own.
+- **grown**: how far resident memory rises over its start in the first five steps of a fresh
+  process: the step traced, the runtime started, garbage collected, free memory given back. The
+  median of some processes and, in brackets, the smallest and the largest: TensorFlow's executor and
+  allocator do not do the same twice. PyTorch gives memory back after each step, so its five steps
+  come after two that compile and fill caches.
+- **allocated**: the peak of TensorFlow's allocator in the same steps over their start: no gaps
+  between buffers, no code. Under XLA the compiler's memory hides the growth: this figure alone.
+- **kept**: the bytes that the backward pass reads of the forward pass, by `memory_report`.
+"""
+HEADER = ("network", "mode", "step ms", "time", "grown MB", "grown", "allocated MB", "allocated",
+          "kept MB", "kept")
+FIGURES = ("resident", "allocated", "kept")
+NAMES = {"time": "time", "resident": "grown", "kept": "kept"}
+
+
+def value(modes, mode, figure):
+    """A figure of a mode, or None: the median where there are several."""
+    found = modes.get(mode, {}).get(figure)
+    return median(found) if isinstance(found, list) and found else found or None
+
+
+def ratio(modes, mode, figure, to=None):
+    """A mode's figure over another mode's (its stock one), or None where one is missing."""
+    to = to or stock_of(mode)
+    if figure == "time":  # both were timed in turn with the same stock network
+        own, other = (1.0 if m == stock_of(m) else value(modes, m, "ratio") for m in (mode, to))
+    else:
+        own, other = value(modes, mode, figure), value(modes, to, figure)
+    return own / other if own and other else None
+
+
+def shown(number, digits=2):
+    return "-" if number is None else f"{number:.{digits}f}"
+
+
+def megabytes(found):
+    """12.3, or the median with the smallest and the largest of several."""
+    if not found:
+        return "-"
+    if not isinstance(found, list):
+        return shown(found / 1e6, 1)
+    text = shown(median(found) / 1e6, 1)
+    return text if len(found) == 1 else f"{text} ({min(found) / 1e6:.0f}-{max(found) / 1e6:.0f})"
+
+
+def lines(header, rows):
+    return ["| " + " | ".join(header) + " |", "|" + "---|" * len(header),
+            *("| " + " | ".join(row) + " |" for row in rows)]
+
+
+def table(figures):
+    """Every mode of every network."""
+    rows = []
+    for network, entry in figures.items():
+        size = "x".join(map(str, (entry["batch"], *entry["shape"])))
+        for mode, found in entry["modes"].items():
+            row = [f"{network} {size}", mode]
+            if "error" in found:
+                row += [f"failed: {found['error'][:80]}".replace("|", "/"), *["-"] * 7]
+            else:
+                row += [shown(found["ms"], 1), shown(ratio(entry["modes"], mode, "time"))]
+                for figure in FIGURES:
+                    row += [megabytes(found.get(figure)),
+                            shown(ratio(entry["modes"], mode, figure))]
+            rows.append(row)
+    return lines(HEADER, rows)
+
+
+def bars(figures):
+    """What was set out to be reached, one row a network; what is missed is bold."""
+    header = ["network"] + [f"{mode} {NAMES[figure]} / {to}" for mode, figure, to in BARS]
+    rows = []
+    for network, entry in figures.items():
+        row = [network]
+        for (mode, figure, to), largest in BARS.items():
+            found, bar = ratio(entry["modes"], mode, figure, to), largest.get(network)
+            missed = bar is not None and found is not None and found > bar
+            text = f"**{found:.2f}**" if missed else shown(found)
+            row.append(text if bar is None else f"{text} <= {bar:.2f}")
+        rows.append(row)
+    return lines(header, rows)
+
+
+def unhelpful(figures):
+    """The modes that save less than a tenth of the memory, or take more than a twentieth longer."""
+    rows = []
+    for network, entry in figures.items():
+        for mode in entry["modes"]:
+            if not mode.startswith("lean"):
+                continue
+            figure = "allocated" if mode.endswith("xla") else "resident"
+            memory, time = (ratio(entry["modes"], mode, f) for f in (figure, "time"))
+            if (memory or 0) > 0.9 or (time or 0) > 1.05:
+                rows.append((network, mode, shown(memory), shown(time)))
+    return lines(("network", "mode", "memory", "time"), rows) if rows else ["Nowhere."]
+
+
+def machines(figures):
+    """The machine of the figures, or the machines with their networks."""
+    found = {}
+    for network, entry in figures.items():
+        versions = {m["version"] for m in entry["modes"].values() if "version" in m}
+        found.setdefault(", ".join((entry["machine"], *sorted(versions))), []).append(network)
+    if len(found) == 1:
+        return [f"Machine: {machine}" for machine in found]
+    return [f"- {machine} ({', '.join(networks)})" for machine, networks in found.items()]
+
+
+def page(figures):
+    """The whole page."""
+    return "\n".join([
+        METHOD, *machines(figures), "",
+        "## What was set out to be reached (bold: missed)", "", *bars(figures), "",
+        "## All modes", "", *table(figures), "",
+        "## Where it does not help (memory over 0.90 or time over 1.05 of stock)", "",
+        *unhelpful(figures)]) + "\n"

@@ -1,0 +1,233 @@
+"""Stock and lean training steps under XLA alone: their time, and the compiled program's memory.
+
+    python -m benchmarks.xla write FOLDER [NETWORK...]   with TensorFlow: the steps as StableHLO
+    python -m benchmarks.xla run FOLDER                  with JAX's runtime, without TensorFlow
+
+The second command runs on a machine, with a GPU or without, that has JAX and this folder.
+"""
+
+import argparse
+import json
+import os
+import platform
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.lean_cases import CASES
+from benchmarks.timing import columns, compare
+
+STOCK, LEARNING_RATE = "stock", 0.1
+# What `lean` is called with.
+VARIANTS = {
+    "lean": {}, "lean-bfloat16": {"save": "bfloat16"}, "lean-int8": {"save": "int8"},
+    "lean-budget-0.5": {"budget": 0.5},
+}
+INEXACT = ("lean-bfloat16", "lean-int8")
+PRECISIONS = ("float32", "mixed_bfloat16")
+# Relative: to what TensorFlow computed on a CPU, and of one program's gradients to the other's.
+# Rounding alone moves those of a deep network by a thousandth; another step's are far away.
+TOLERANCES = {("cpu", "float32"): 1e-2}
+LOOSE = 5e-2  # bfloat16, and a GPU's products of float32 in TF32
+# XLA takes the barriers out of a program for a CPU before it puts its operations in order (jaxlib
+# before 0.11, TensorFlow 2.21), and what is computed again is then computed at once and kept.
+KEEP_BARRIERS = "--xla_disable_hlo_passes=cse_barrier_expander"
+SIZES = ("argument", "output", "alias", "temp", "generated_code")
+HEADER = ("network", "batch", "variant", "step ms", "stock ms", "time", "temp MB", "stock MB",
+          "temp", "peak MB", "stock MB", "peak", "loss", "difference of the gradients")
+
+
+def file_name(facts, variant=None):
+    """The file of a variant's module, or without one of the facts."""
+    name = f"{facts['network']}-{facts['precision']}-{facts['batch']}"
+    return f"{name}-{variant}.mlir" if variant else f"{name}.json"
+
+
+def filled(argument):
+    """The array of an argument, the same on every machine: NumPy's `RandomState` never changes."""
+    shape, random = argument["shape"], np.random.RandomState(argument["seed"])
+    if "constant" in argument:
+        value = np.full(shape, argument["constant"])
+    elif "values" in argument:
+        value = np.reshape(argument["values"], shape)
+    elif "integers" in argument:
+        value = random.randint(0, argument["integers"], shape)
+    elif "uniform" in argument:
+        value = random.uniform(*argument["uniform"], shape)
+    else:
+        mean, deviation = argument["normal"]
+        value = mean + deviation * random.standard_normal(shape)
+    return value.astype(argument["dtype"])
+
+
+def changes(outputs, given, trainable):
+    """A step's loss, and how far its weights and its state (batch statistics) went."""
+    return {
+        "loss": float(outputs[0]),
+        "weights": distance(outputs[1:1 + trainable], given[2:2 + trainable]),
+        "state": distance(outputs[1 + trainable:], given[2 + trainable:]),
+    }
+
+
+def distance(ours, others):
+    """The Euclidean distance of two lists of arrays, those of integers aside."""
+    pairs = [(np.asarray(a), np.asarray(b)) for a, b in zip(ours, others, strict=True)]
+    return float(np.sqrt(sum(np.sum(np.square(np.subtract(a, b, dtype=np.float64)))
+                             for a, b in pairs if a.dtype.kind == "f")))
+
+
+class Program:
+    """A module compiled for the first device, its arguments there."""
+
+    def __init__(self, path, arguments):
+        from jax import device_put
+        from jax.extend import backend
+        from jaxlib import xla_client
+        client = backend.get_backend()
+        self.device = client.local_devices()[0]
+        self.executable = client.compile_and_load(
+            path.read_bytes(), xla_client.DeviceList((self.device,)),
+            backend.get_compile_options(1, 1))
+        self.arguments = [device_put(x, self.device) for x in arguments]
+        stats = self.executable.get_compiled_memory_stats()
+        self.memory = {name: getattr(stats, f"{name}_size_in_bytes") for name in SIZES}
+        # XLA's own figure, `peak_memory_in_bytes`, leaves out the temporary memory on a CPU.
+        self.memory["reported_peak"] = stats.peak_memory_in_bytes
+        self.memory["peak"] = (self.memory["argument"] + self.memory["output"]
+                               + self.memory["temp"] - self.memory["alias"])
+
+    def run(self):
+        """The outputs, on the device and ready. No argument is donated."""
+        results = self.executable.execute_sharded(self.arguments)
+        outputs = [shards[0] for shards in results.disassemble_into_single_device_arrays()]
+        for output in outputs:
+            output.block_until_ready()
+        return outputs
+
+
+def check(facts, variant, found, difference, tolerance):
+    """Raises unless the program ran the step that TensorFlow ran."""
+    where = f"{facts['network']} {facts['precision']}, batch {facts['batch']}, {variant}"
+    if variant in INEXACT:
+        tolerance = max(tolerance, LOOSE)
+    for name, expected in facts["expected"].items():
+        if not abs(found[name] - expected) <= tolerance * abs(expected):
+            raise ValueError(
+                f"{where}: the program is not the step that was written: its {name} should be "
+                f"TensorFlow's to {tolerance:g} of {expected}. Received: {name}={found[name]}")
+    if variant not in INEXACT and not difference <= tolerance:
+        raise ValueError(
+            f"{where}: the gradients should be those of the stock step to {tolerance:g} of their "
+            f"norm. Received: difference={difference}")
+
+
+def measure(folder, facts, *, seconds=5.0):
+    """Runs stock beside each variant in turn; yields one dict of figures a variant."""
+    def made(variant):
+        entry = facts["variants"][variant]
+        given = [filled(argument) for argument in entry["arguments"]]
+        program = Program(folder / entry["module"], given)
+        outputs = [np.asarray(x) for x in program.run()]
+        return program, outputs, changes(outputs, given, entry["trainable"])
+
+    trainable = facts["variants"][STOCK]["trainable"]
+    stock, outputs, found = made(STOCK)
+    tolerance = TOLERANCES.get((stock.device.platform, facts["precision"]), LOOSE)
+    check(facts, STOCK, found, 0.0, tolerance)
+    for variant in facts["variants"]:
+        if variant == STOCK:
+            continue
+        program, others, found = made(variant)
+        difference = distance(others[1:1 + trainable], outputs[1:1 + trainable])
+        difference /= facts["expected"]["weights"]
+        check(facts, variant, found, difference, tolerance)
+        times = compare({"ours": program.run, "stock": stock.run}, seconds=seconds)
+        ours_ms, stock_ms, ratio = columns(times)
+        yield {"network": facts["network"], "precision": facts["precision"],
+               "batch": facts["batch"], "variant": variant, "ms": float(ours_ms),
+               "stock_ms": float(stock_ms), "time": float(ratio), "memory": program.memory,
+               "stock_memory": stock.memory, **found, "difference": difference}
+
+
+def row(figures):
+    """A line of the table."""
+    cells = [f"{figures['network']} {figures['precision']}", str(figures["batch"]),
+             figures["variant"], f"{figures['ms']:.2f}", f"{figures['stock_ms']:.2f}",
+             f"{figures['time']:.2f}"]
+    for name in ("temp", "peak"):
+        ours, stock = figures["memory"][name], figures["stock_memory"][name]
+        cells += [f"{ours / 1e6:.1f}", f"{stock / 1e6:.1f}", f"{ours / stock:.2f}"]
+    cells += [f"{figures['loss']:.5f}", f"{figures['difference']:.0e}"]
+    return "| " + " | ".join(cells) + " |"
+
+
+def stored(folder):
+    """The facts of every step in a folder."""
+    files = sorted(Path(folder).glob("*.json"))
+    if not files:
+        raise FileNotFoundError(
+            f"A folder should hold the steps that `python -m benchmarks.xla write` made. "
+            f"Received: folder={str(folder)!r}")
+    return [json.loads(file.read_text()) for file in files]
+
+
+def run(folder, *, seconds=5.0, json_file=None):
+    """Prints the table of all steps in a folder; with `json_file` keeps the figures there."""
+    import jax
+    jax.config.update("jax_enable_x64", True)  # a seed generator's state has 64 bits
+    steps = stored(folder)
+    device = jax.local_devices()[0]
+    machine = (f"{device.device_kind} ({device.platform}), {os.cpu_count()} cores; "
+               f"Python {platform.python_version()}, jax {version('jax')}, "
+               f"jaxlib {version('jaxlib')}; XLA_FLAGS={os.environ.get('XLA_FLAGS', '')}")
+    print(f"Machine: {machine}", *("| " + " | ".join(HEADER) + " |", "|" + "---|" * len(HEADER)),
+          sep="\n", flush=True)
+    found = []
+    for facts in steps:
+        for figures in measure(Path(folder), facts, seconds=seconds):
+            print(row(figures), flush=True)
+            found.append(figures)
+            if json_file:
+                kept = {"machine": machine, "steps": found}
+                Path(json_file).write_text(json.dumps(kept, indent=1) + "\n")
+    return found
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.xla", description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    writer = commands.add_parser("write", help="write steps with TensorFlow")
+    writer.add_argument("folder", type=Path)
+    writer.add_argument("networks", nargs="*", help=f"of {', '.join(CASES)}; without one, all")
+    writer.add_argument("--precision", choices=PRECISIONS, nargs="+", default=PRECISIONS[:1])
+    writer.add_argument("--variant", choices=VARIANTS, nargs="+", default=["lean"])
+    writer.add_argument("--batch", type=int, help="without it, that of benchmarks/lean_cases.py")
+    runner = commands.add_parser("run", help="run them with JAX")
+    runner.add_argument("folder", type=Path)
+    runner.add_argument("--seconds", type=float, default=5.0, help="of timing a variant")
+    runner.add_argument("--json", type=Path, help="keep the figures in this file")
+    runner.add_argument("--keep-barriers", action="store_true",
+                        help=f"on a CPU, with jaxlib before 0.11: XLA_FLAGS={KEEP_BARRIERS}")
+    given = parser.parse_args(arguments)
+    if given.command == "run":
+        if given.keep_barriers:
+            os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {KEEP_BARRIERS}".strip()
+        run(given.folder, seconds=given.seconds, json_file=given.json)
+        return
+    unknown = [name for name in given.networks if name not in CASES]
+    if unknown:
+        parser.error(f"a network should be one of {', '.join(CASES)}. Received: {unknown[0]}")
+    from benchmarks.xla_step import write
+    for name in given.networks or CASES:
+        for precision in given.precision:
+            facts = write(given.folder, name, variants=(STOCK, *given.variant),
+                          precision=precision, batch=given.batch)
+            print(f"{name} {precision}: {facts['expected']}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()

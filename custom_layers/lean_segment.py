@@ -1,0 +1,135 @@
+"""Runs a segment: its forward pass keeps what the plan says, its backward pass the rest again."""
+
+import tensorflow as tf
+from tensorflow.compiler.tf2xla.python import xla
+
+from custom_layers.gradient import differentiable
+from custom_layers.lean_normalization import BatchNormalization
+from custom_layers.tracing import compiled_by_xla
+
+
+def segment_op(segment, save):
+    """The differentiable op of a segment.
+
+    Forward:   the links one after the other
+    Backward:  their backward passes in reverse order (the chain rule); what one reads and is not
+               kept is computed again, from the places kept, when its upstream gradient is there
+    Tensors:   the segment's inputs, its weights, the constants of its links, a seed for `save`
+    Returns:   the segment's outputs, then mean and variance of each batch normalisation
+    """
+    n_inputs, n_weights = len(segment.inputs), len(segment.weights)
+
+    def pair(*tensors):
+        xs, ws = tensors[:n_inputs], tensors[n_inputs:n_inputs + n_weights]
+        *constants, seed = tensors[n_inputs + n_weights:]
+        weight = dict(zip(segment.keys, ws))
+        values = {id(place): x for place, x in zip(segment.inputs, xs)}
+        arguments, memos, given = {}, {}, list(constants)
+        kept = {key: values[key] for key in values}
+        stored = {}
+        for i, link in enumerate(segment.links):
+            own = [weight[key] for key in link.weights]
+            own += [given.pop(0) for _ in range(link.kind.constant_count)]
+            arguments[link] = own
+            with tf.name_scope(link.name):
+                y, memos[link] = link.kind.forward([values[id(x)] for x in link.inputs], own)
+                values[id(link.output)] = y
+                if id(link.output) in segment.kept:
+                    stored[id(link.output)] = save.encode(y, seed + 2 * i)
+        statistics = [t for link in segment.links if isinstance(link.kind, BatchNormalization)
+                      for t in memos[link][:2]]
+        outputs = [values[id(x)] for x in segment.outputs] + statistics
+        dtypes = {key: values[key].dtype for key in stored}
+        del values
+
+        def backward(*dys):
+            again = _Again(segment, kept, stored, save, dtypes, arguments, memos)
+            gradients = {}
+            for place, dy in zip(segment.outputs, dys):
+                gradients[id(place)] = [dy]
+            dweights = {}
+            for link in reversed(segment.links):
+                if id(link.output) not in gradients:
+                    continue
+                dy = _sum(gradients.pop(id(link.output)))
+                reads = link.kind.reads
+                with tf.name_scope(link.name):
+                    x = [again.get(p, dy) for p in link.inputs] if "x" in reads else None
+                    y = again.get(link.output, dy) if "y" in reads else None
+                    own = again.arguments(link, dy)
+                    dxs, dws = link.kind.backward(dy, x, y, own, memos[link])
+                for place, dx in zip(link.inputs, dxs):
+                    if dx is not None:
+                        gradients.setdefault(id(place), []).append(dx)
+                for key, w, dw in zip(link.weights, link.kind.weights, dws):
+                    if w.trainable:
+                        dweights.setdefault(key, []).append(dw)
+            dxs = [_sum(gradients[id(p)]) if id(p) in gradients else None for p in segment.inputs]
+            dws = [_sum(dweights[key]) if key in dweights else None for key in segment.keys]
+            return (*dxs, *dws, *[None] * len(constants), None)
+
+        return tuple(outputs), backward
+
+    pair.__name__ = pair.__qualname__ = "lean_segment"
+    return differentiable(pair)
+
+
+class _Again:
+    """The places of a segment in its backward pass: kept, or computed again on demand."""
+
+    def __init__(self, segment, given, stored, save, dtypes, arguments, memos):
+        self.segment, self.save, self.dtypes, self.stored = segment, save, dtypes, stored
+        self.given, self.own, self.memos = given, arguments, memos
+        self.known = {}  # by place: its value, and what that waited for
+
+    def get(self, place, after):
+        """The value of a place. What is computed for it waits for `after`."""
+        key = id(place)
+        if key in self.given:
+            return self.given[key]
+        if key in self.stored and self.save.exact:
+            return self.stored[key][0]
+        return self._compute(place, after)
+
+    def _source(self, place, after):
+        """The value of a place as one to compute from, which is not to be had before `after`.
+
+        Without that a graph would merge what is computed again with its original, and keep it,
+        or compute again all at once what hangs on a place that was computed again before.
+        """
+        key = id(place)
+        if key in self.given or key in self.stored and self.save.exact:
+            return wait([self.get(place, after)], after)[0]
+        value, waited = self._compute(place, after), self.known[key][1]
+        return value if waited is after else wait([value], after)[0]
+
+    def _compute(self, place, after):
+        key = id(place)
+        if key not in self.known:
+            if key in self.stored:
+                value = self.save.decode(wait(self.stored[key], after), self.dtypes[key])
+            else:
+                link = self.segment.producer[key]
+                with tf.name_scope(link.name + "_again"):
+                    xs = [self._source(x, after) for x in self.segment.sources(link)]
+                    own = self.arguments(link, after)
+                    value = link.kind.again(xs, own, self.memos[link])
+            self.known[key] = value, after
+        return self.known[key][0]
+
+    def arguments(self, link, after):
+        """A link's weights, and its constants made to wait: a seed would be drawn from at once."""
+        own, n = self.own[link], len(link.kind.weights)
+        return own[:n] + (wait(own[n:], after) if own[n:] else [])
+
+
+def wait(tensors, after):
+    """`tensors`, not to be had before `after` is there."""
+    if compiled_by_xla():
+        return list(xla.optimization_barrier(*tensors, after)[:-1])
+    with tf.control_dependencies([after]):
+        return [tf.identity(t) for t in tensors]
+
+
+def _sum(tensors):
+    return tensors[0] if len(tensors) == 1 else tf.add_n(tensors)

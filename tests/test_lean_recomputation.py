@@ -1,0 +1,214 @@
+"""Lean training is lean: what is computed again is not kept, after every compiler's rewriting."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+from lean_cases import image, unit
+from tensorflow.python.eager import context
+
+from benchmarks.memory import kept_bytes
+from custom_layers.lean import lean
+
+BATCH, SIZE, WIDTH = 4, 16, 8
+MAP = 4 * BATCH * SIZE * SIZE * WIDTH  # bytes of one map
+
+
+def chain(units=5):
+    x = image(3, SIZE)
+    y = layers.Conv2D(WIDTH, 3, padding="same")(x)
+    for _ in range(units):
+        y = unit(y, WIDTH)
+    return keras.Model(x, y)
+
+
+def dense_block():
+    """Each concatenation holds all maps before it: kept, they grow with the depth squared."""
+    x = image(WIDTH, SIZE)
+    y = x
+    for _ in range(6):
+        y = layers.Concatenate()([y, unit(y, WIDTH)])
+    return keras.Model(x, y)
+
+
+def dropouts():
+    x = image(WIDTH, SIZE)
+    y = x
+    for seed in range(4):
+        y = layers.Conv2D(WIDTH, 1)(layers.Dropout(0.5, seed=seed)(layers.ReLU()(y)))
+    return keras.Model(x, y)
+
+
+def pooled():
+    x = image(WIDTH, SIZE)
+    y = x
+    for _ in range(3):
+        y = layers.MaxPooling2D()(layers.ReLU()(layers.Conv2D(WIDTH, 3, padding="same")(y)))
+    return keras.Model(x, y)
+
+
+# By network: the bytes that may be kept for the bytes that stock keeps.
+RATIOS = {chain: 0.55, dense_block: 0.35, dropouts: 0.6, pooled: 0.55}
+
+
+def inputs_of(model):
+    return tf.random.stateless_normal((BATCH, *model.input_shape[1:]), [0, 0])
+
+
+@pytest.mark.parametrize("network", RATIOS)
+def test_the_backward_reads_less(network):
+    """In the concrete function of a step, as it is traced."""
+    model = network()
+    x = inputs_of(model)
+    stock, kept = kept_bytes(model, (x,)), kept_bytes(lean(model), (x,))
+    assert stock > 3 * MAP
+    assert kept <= RATIOS[network] * stock, f"{kept:,} of {stock:,} bytes"
+
+
+def optimised(view, x):
+    """The graph of a step, forward and backward, after TensorFlow's optimisation; its names.
+
+    Returns the graph and the name of the upstream gradient in it.
+    """
+    weights = [v.value for v in view.trainable_variables]
+
+    @tf.function
+    def step(x, dy):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = view(x, training=True)
+        return tape.gradient(y, [x, *weights], dy)
+
+    dy = tf.ones(view(x[:1]).shape[1:])
+    dy = tf.tile(dy[None], [BATCH] + [1] * dy.shape.rank)
+    step.get_concrete_function(x, dy)
+    with context.collect_graphs(optimized=True) as graphs:
+        step(x, dy)
+    (graph_def,) = [g for g in graphs if any(node.name == "dy" for node in g.node)]
+    graph = tf.Graph()
+    with graph.as_default():
+        tf.import_graph_def(graph_def, name="")
+    return graph
+
+
+def kept_in(graph):
+    """Bytes of the tensors of a graph that are there before the upstream gradient and read after.
+
+    What depends on the upstream gradient, by data or by control, is the backward pass: a link
+    that runs again there is of it, one that was merged with its original is not.
+    """
+    after = set()
+    for operation in graph.get_operations():  # imported in the order in which they can run
+        before = [t.op for t in operation.inputs] + list(operation.control_inputs)
+        if operation.name == "dy" or any(op in after for op in before):
+            after.add(operation)
+    found = {}
+    for operation in after:
+        for t in operation.inputs:
+            if t.op not in after and t.dtype not in (tf.resource, tf.variant):
+                if t.op.type not in ("ReadVariableOp", "Const"):
+                    found[t.name] = t.shape.num_elements() * t.dtype.size
+    return sum(found.values())
+
+
+@pytest.mark.parametrize("network", RATIOS)
+def test_grappler_does_not_merge_what_is_computed_again(network):
+    model = network()
+    x = inputs_of(model)
+    stock, kept = (kept_in(optimised(view, x)) for view in (model, lean(model)))
+    assert stock > 3 * MAP
+    assert kept <= RATIOS[network] * stock, f"{kept:,} of {stock:,} bytes"
+
+
+def test_the_measure_sees_a_merged_recomputation():
+    """The same links run again without a control dependency are merged, and their results kept."""
+    @tf.custom_gradient
+    def square_sums(x):
+        def link(t):
+            return tf.tanh(tf.sqrt(t + 3) + 2)
+
+        return tf.square(link(x)), lambda dy: dy * 2 * link(x)
+
+    class Merged(layers.Layer):
+        def call(self, x):
+            return square_sums(x)
+
+    x = image(WIDTH, SIZE)
+    model = keras.Model(x, Merged()(x))
+    y = inputs_of(model)
+    assert kept_bytes(model, (y,)) == MAP  # as it is traced, x alone is kept
+    graph = optimised(model, y)
+    kept = {t.op.type for op in graph.get_operations() for t in op.inputs
+            if t.op.type in ("Tanh", "Relu", "Sqrt")}
+    assert sum(op.type == "Tanh" for op in graph.get_operations()) == 1 and "Tanh" in kept
+
+
+PEAK = """
+import json, os, sys
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+sys.path.insert(0, "tests")
+import keras, numpy as np, tensorflow as tf
+from benchmarks.peak import growth
+from custom_layers.lean import lean
+from lean_cases import image, layers, unit
+
+kind, jit = sys.argv[1], sys.argv[2] == "xla"
+x = image(8, 64)
+y = x
+for _ in range(12):
+    y = unit(y, 8)
+model = keras.Model(x, layers.GlobalAveragePooling2D()(y))
+view = lean(model) if kind == "lean" else model
+weights = [v.value for v in model.trainable_variables]
+images = tf.random.stateless_normal((64, 64, 64, 8), [0, 0])
+
+@tf.function(jit_compile=jit)
+def step(x):
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(view(x, training=True) ** 2)
+    return [tf.reduce_sum(g) for g in tape.gradient(loss, weights)]
+
+step(images)  # traced and compiled: what that takes is not the step's
+print(json.dumps(growth(lambda: [t.numpy() for t in step(images)])))
+"""
+
+
+@pytest.mark.parametrize("mode", ["graph", "xla"])
+def test_the_process_grows_less(mode):
+    """Peak memory of a second step, in fresh processes: 8 MB a map, 12 units."""
+    root = Path(__file__).parent.parent
+    stock, kept = (
+        json.loads(subprocess.run(
+            [sys.executable, "-c", PEAK, kind, mode], cwd=root, check=True, timeout=300,
+            capture_output=True, text=True).stdout)
+        for kind in ("stock", "lean"))
+    assert stock > 12 * 2**23
+    assert kept <= 0.7 * stock, f"{kept / 1e6:.0f} of {stock / 1e6:.0f} MB"
+
+
+def test_int8_keeps_a_quarter_and_bfloat16_half():
+    model = chain()
+    x = inputs_of(model)
+    exact, half, quarter = (
+        kept_bytes(lean(model, save=save), (x,)) for save in ("float32", "bfloat16", "int8"))
+    given = x.shape.num_elements() * 4  # the input is there anyway, as it is
+    assert half - given <= 0.55 * (exact - given), (exact, half)
+    assert quarter - given <= 0.32 * (exact - given), (exact, quarter)
+
+
+def test_a_smaller_budget_keeps_less_and_computes_the_same():
+    model = chain(8)
+    x = inputs_of(model)
+    stock = kept_bytes(model, (x,))
+    kept = [kept_bytes(lean(model, budget=budget), (x,)) for budget in (1.0, 0.4, 0.25)]
+    assert kept[0] > kept[1] > kept[2]
+    for budget, size in zip((1.0, 0.4, 0.25), kept):
+        assert size <= 1.05 * budget * stock, f"{size:,} of {stock:,} bytes"
+    expected = np.asarray(model(x))
+    np.testing.assert_allclose(lean(model, budget=0.25)(x), expected, rtol=1e-5, atol=1e-5)

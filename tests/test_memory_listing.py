@@ -1,0 +1,94 @@
+"""The memory report as a picture, and `handgrad models NAME --memory`."""
+
+import json
+
+import numpy as np
+import pytest
+from memory_cases import report_of
+
+from app import drawing, memory_figure
+from app.cli import app
+from app.console import execute
+from custom_layers.byte_sizes import shown
+from custom_layers.lean_report import LayerMemory
+
+
+# As a picture
+
+
+def test_bars_are_the_rows():
+    rows = [LayerMemory("a", "Conv2D", {"x": 3000}, {"x": 1000}),
+            LayerMemory("b", "ReLU", {"y": 2000}, {}), LayerMemory("c", "ReLU", {"z": 9}, {})]
+    (axes,) = memory_figure.draw_memory(report_of(rows)).axes
+    stock, leaner = axes.containers
+    assert [bar.get_width() for bar in stock] == [3, 2]
+    assert [bar.get_width() for bar in leaner] == [1, 0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "b"]
+    assert "left out: 1 layers" in axes.get_xlabel() and axes.get_xlabel().startswith("kB kept")
+
+
+def test_many_layers_are_sums_over_depth_and_what_is_kept(tmp_path):
+    rows = [LayerMemory(f"layer_{i}", "Conv2D", {f"w{i % 3}": 2_000_000}, {"w0": 500_000 + i})
+            for i in range(200)]
+    report = report_of(rows)
+    figure = memory_figure.draw_memory(report)
+    above, below = figure.axes
+    stock, leaner = above.lines
+    assert list(stock.get_ydata()) == list(np.arange(201) * 2.0)
+    assert leaner.get_ydata()[-1] == report.lean / 1e6
+    assert [label.get_text() for label in below.get_yticklabels()] == ["w0", "w1", "w2"]
+    title = figure.get_suptitle()
+    assert "stock Keras 400.0 MB" in title and f"lean (float32) {shown(report.lean)}" in title
+    drawing.save(figure, tmp_path / "memory.png")
+    assert (tmp_path / "memory.png").stat().st_size > 10_000
+
+
+def test_nothing_kept_is_drawn_too():
+    assert memory_figure.draw_memory(report_of()).get_suptitle().endswith(
+        "stock Keras -, lean (float32) -, 100%")
+
+
+# The command
+
+
+@pytest.fixture
+def handgrad(tmp_path, monkeypatch, capsys):
+    """Runs `handgrad models ...`; returns its exit code and the two outputs."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments):
+        capsys.readouterr()
+        return execute(app, ["models", *arguments]), *capsys.readouterr()
+
+    return call
+
+
+def test_the_command_prints_the_table(handgrad):
+    code, out, err = handgrad("lenet5", "--memory")
+    assert code == 0 and err == ""
+    assert out.startswith("Kept for the backward pass by lenet5, batch 32 of (28, 28, 1)")
+    code, out, _ = handgrad("lenet5", "--memory", "--batch-size", "8", "--image-size", "32",
+                            "--json")
+    data = json.loads(out)
+    assert code == 0 and data["batch_size"] == 8 and data["input_shape"] == [32, 32, 1]
+    assert data["lean"] < data["stock"] == sum(
+        sum(row["stock"].values()) for row in data["rows"])
+
+
+def test_one_model_is_listed_alone(handgrad):
+    code, out, _ = handgrad("lenet5", "--json")
+    assert code == 0 and [row["name"] for row in json.loads(out)["models"]] == ["lenet5"]
+    assert len(json.loads(handgrad("--json")[1])["models"]) > 5
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (["--memory"], "--memory needs the name of a network"),
+    (["lenet", "--memory"], "Unknown model 'lenet'. Did you mean 'lenet5'?"),
+    (["lenet"], "Unknown model 'lenet'. Did you mean 'lenet5'?"),
+    (["lenet5", "--memory", "--batch-size", "0"], "--batch-size must be at least 1. Received: 0"),
+    (["lenet5", "--memory", "--image-size", "0"], "--image-size must be at least 1. Received: 0"),
+])
+def test_wrong_requests_are_one_line(handgrad, arguments, message):
+    code, out, err = handgrad(*arguments)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert message in err
