@@ -53,6 +53,8 @@ Optimizer = option(str, "sgd, momentum, nesterov, adagrad, rmsprop or adam.")
 LearningRate = option(float, "The optimiser's step size.")
 Schedule = option(str, "How the step size changes: constant or cosine (to 0).")
 WeightDecay = option(float, "lambda of the penalty 1/2 lambda W^2.")
+Lean = option(str | None, "Train in half the memory: what is kept for the backward pass is stored "
+                          "as float32 (exact), bfloat16 or int8.")
 OtherData = option(str | None, "Other data than the run's.")
 ModelName = option(str | None, "The model's name.  [default: the run's]")
 FiguresFolder = option(Path, "The folder they are written to.")
@@ -120,8 +122,8 @@ def train(
     optimizer: Optimizer = "adam",
     learning_rate: LearningRate = 1e-3,
     schedule: Schedule = "constant", weight_decay: WeightDecay = 0.0,
-    augment: Augment = None, patience: Patience = None, seed: Seed = 0, name: Name = None,
-    image_size: ImageSize = None, skip_corrupt: SkipCorrupt = False, resume: Resume = False,
+    augment: Augment = None, patience: Patience = None, lean: Lean = None, seed: Seed = 0,
+    name: Name = None, image_size: ImageSize = None, skip_corrupt: SkipCorrupt = False, resume: Resume = False,
     overwrite: Overwrite = False, as_json: Json = False, debug: Debug = False,
 ):
     """Train a network; keep its best epoch; test it once."""
@@ -130,8 +132,8 @@ def train(
 
     config = _config(model, data, epochs=epochs, batch_size=batch_size, optimizer=optimizer,
                      learning_rate=learning_rate, schedule=schedule, weight_decay=weight_decay,
-                     augment=augment, patience=patience, seed=seed, image_size=image_size,
-                     skip_corrupt=skip_corrupt)
+                     augment=augment, patience=patience, lean=lean, seed=seed,
+                     image_size=image_size, skip_corrupt=skip_corrupt)
     train_command(config, name or _name(model, data), resume=resume, overwrite=overwrite)
 
 

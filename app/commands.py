@@ -11,8 +11,9 @@ from app import training
 from app.console import console
 from app.errors import HandgradError, UsageError, unknown
 from app.models import CATALOGUE_CLASSES, CATALOGUE_INPUT, MODELS, find
-from app.results import card, finish, seconds, trainable_parameters
+from app.results import card, finish, memory, seconds, trainable_parameters
 from app.runs import Run, read_json
+from custom_layers.byte_sizes import shown
 
 
 def start(config, name, *, resume, overwrite):
@@ -49,8 +50,13 @@ def train(config, name, *, resume, overwrite):
     evaluation = evaluate(model, data.test, data.class_names)
     finish(run, data, model, evaluation)
     epochs, best = len(run.history()), training.best_epoch(run.history())
-    summary(run, model, evaluation, {"epochs": f"{epochs}, the best is {best}"},
-            epochs=epochs, best_epoch=best)
+    rows, values = {"epochs": f"{epochs}, the best is {best}"}, {}
+    kept = memory(run, model)
+    if kept:
+        rows["memory"] = (f"{shown(kept.lean)} kept for the backward pass of a batch, "
+                          f"{kept.ratio:.0%} of stock's {shown(kept.stock)}")
+        values["memory"] = {"lean": kept.lean, "stock": kept.stock}
+    summary(run, model, evaluation, rows, epochs=epochs, best_epoch=best, **values)
 
 
 def summary(run, model, evaluation, rows, **values):

@@ -14,13 +14,14 @@ import numpy as np
 from PIL import Image
 
 from app import figures
+from app.memory_figure import draw_memory
 from app.runs import replacing
 
 EXAMPLES, MISTAKES, TILE = 20, 24, 96  # images, images, pixels
 
 
 def write_report(run_dir, *, config, history, evaluation, data, model_summary,
-                 initial_filters=None, final_filters=None, trials=None, export=None, seconds):
+                 initial_filters=None, final_filters=None, trials=None, export=None, memory=None, seconds):
     """Writes `run_dir/report.html` and returns its path. A part without input is left out.
 
     Args:
@@ -35,6 +36,7 @@ def write_report(run_dir, *, config, history, evaluation, data, model_summary,
         trials: a dict a trial of the search: trial, status, score, values, best_epoch, epochs,
             seconds, reason, curve.
         export: the folder of the exported version, `saved_models/<name>/<version>`.
+        memory: the `MemoryReport` of a lean run.
         seconds: how long each part of the run took, by its name.
     """
     page = _environment().get_template("report.html").render(
@@ -48,6 +50,7 @@ def write_report(run_dir, *, config, history, evaluation, data, model_summary,
         search=_search(trials) if trials else None,
         confusion=figures.confusion_matrix(evaluation.confusion, evaluation.class_names),
         mistakes=_mistakes(evaluation, data.test),
+        memory=draw_memory(memory) if memory else None,
         filters=_filters(initial_filters, final_filters),
         layers=[_layer(*row) for row in model_summary],
         parameters=sum(row[2] for row in model_summary),

@@ -8,6 +8,7 @@ import numpy as np
 from app.report import write_report
 from app.runs import read_json, write_json
 from app.training import first_filters
+from custom_layers.lean import memory_report
 
 
 def finish(run, data, model, evaluation, exported=None):
@@ -37,8 +38,16 @@ def finish(run, data, model, evaluation, exported=None):
         final_filters=first_filters(model),
         trials=before,
         export=exported,
+        memory=memory(run, model),
         seconds=spent,
     )
+
+
+def memory(run, model):
+    """What a batch of a lean run keeps, as a `MemoryReport`; None of another run."""
+    config = run.config
+    if config.lean:
+        return memory_report(model, batch_size=config.batch_size, save=config.lean)
 
 
 def exported_before(run):

@@ -26,6 +26,8 @@ class Config:
             other data.
         search: sizes, batch size, optimizer, learning rate and weight decay are searched; what
             stands here of them is not used.
+        lean: how lean training stores what it keeps: "float32", "bfloat16", "int8"; None trains as
+            usual.
         on_train_and_validation: the validation part is trained on as well.
     """
 
@@ -39,6 +41,7 @@ class Config:
     weight_decay: float = 0.0
     augment: str | None = None
     patience: int | None = None
+    lean: str | None = None
     seed: int = 0
     image_size: int | None = None
     skip_corrupt: bool = False

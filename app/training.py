@@ -10,6 +10,8 @@ from app.errors import HandgradError, unknown
 from app.models import build
 from app.runs import replacing
 from custom_layers import SoftmaxCrossEntropy
+from custom_layers.lean import lean
+from custom_layers.lean_storage import SAVES
 
 OPTIMIZERS = {
     "sgd": keras.optimizers.SGD,
@@ -46,6 +48,8 @@ def new_model(config, data):
     """The compiled network of a config, its weights drawn from the config's seed."""
     if config.schedule not in SCHEDULES:
         raise unknown("schedule", config.schedule, list(SCHEDULES))
+    if config.lean not in (None, *SAVES):
+        raise unknown("way to store what lean training keeps", config.lean, list(SAVES))
     keras.utils.set_random_seed(config.seed)
     model = build(
         config.model, data.image_shape, len(data.class_names), statistics=data.statistics(),
@@ -200,7 +204,8 @@ def train(run, data, *, verbose=0):
         _keep_filters(run, model)
     if first_epoch < config.epochs and not checkpoints.finished():
         fit(
-            model, config, training_part(config, data),
+            lean(model, save=config.lean, seed=config.seed) if config.lean else model,
+            config, training_part(config, data),
             None if config.on_train_and_validation else data.validation,
             first_epoch=first_epoch,
             callbacks=[checkpoints, keras.callbacks.TensorBoard(run.path / "logs")],

@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from statistics import median, quantiles
 
-from benchmarks.lean_cases import CASES, MODES, TORCH, stock_of
+from benchmarks.lean_cases import CASES, MODES, OURS, TORCH, stock_of
 from benchmarks.lean_page import page, table
 from benchmarks.lean_worker import Worker, WorkerError
 from benchmarks.timing import compare
@@ -27,13 +27,14 @@ def measure(network, mode, options, stock=None):
     shape, batch, classes = CASES[network]
     spec = {"network": network, "shape": shape, "batch": options.batch or batch,
             "classes": classes, "limit": options.limit, **MODES[mode]}
-    worker = Worker(python, module, {**spec, "kept": True})
+    compiled = spec.get("jit") or spec.get("compiled")
+    worker = Worker(python, module, {**spec, "kept": mode in OURS and not compiled})
     facts = [worker.facts]
     try:
         if stock and abs(worker.facts["parameters"] / stock.facts["parameters"] - 1) > 0.005:
             raise WorkerError(f"another network: {worker.facts['parameters']} weights, stock "
                               f"{stock.facts['parameters']}")
-        for _ in range(options.processes - 1 if worker.facts["resident"] else 0):
+        for _ in range(0 if compiled else options.processes - 1):
             with Worker(python, module, {**spec, "kept": False}) as again:
                 facts.append(again.facts)
         sides = {"own": worker, **({"stock": stock} if stock else {})}
@@ -89,9 +90,10 @@ def arguments(argv=None):
                         f"and make {PAGE.name} of them")
     parser.add_argument("--json", type=Path, metavar="FILE", help="keep the figures in FILE; those "
                         "of other networks and modes stay there")
-    parser.add_argument("--processes", type=int, default=3, help="of each mode, for its peak")
+    parser.add_argument("--processes", type=int, default=3, help="of each mode, for its "
+                        "peak; one where it is compiled")
     parser.add_argument("--seconds", type=float, default=20.0, help="of timing a mode")
-    parser.add_argument("--limit", type=int, default=900, help="of seconds until a step is ready")
+    parser.add_argument("--limit", type=int, default=1800, help="of seconds until a step is ready")
     parser.add_argument("--batch", type=int, help="instead of the batches of the table")
     options = parser.parse_args(argv)
     for name in options.networks:

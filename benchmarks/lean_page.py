@@ -12,15 +12,17 @@ or mode after another; the figures are in `LEAN.json` too. A step is forward, lo
 the update of SGD, in one `tf.function`, on the same random images and labels, in float32, with as
 many threads as there are cores. PyTorch runs the same network on channels-last images and weights.
 
+A column without a unit is the ratio to stock Keras in the same mode.
+
 - **time**: median step; its ratio is the median of the ratios of steps taken in turn with those of
   the stock network (of XLA: stock XLA), each in a process of its own.
 - **grown**: how far resident memory rises over its start in the first five steps of a fresh
   process: the step traced, the runtime started, garbage collected, free memory given back. The
   median of some processes and, in brackets, the smallest and the largest: TensorFlow's executor and
-  allocator do not do the same twice. PyTorch gives memory back after each step, so its five steps
-  come after two that compile and fill caches.
-- **allocated**: the peak of TensorFlow's allocator in the same steps over their start: no gaps
-  between buffers, no code. Under XLA the compiler's memory hides the growth: this figure alone.
+  allocator do not do the same twice. Of XLA and PyTorch they are five later steps, when all is
+  compiled and caches are filled, again with free memory given back.
+- **allocated**: the most that TensorFlow's allocator had given out in the same steps, over their
+  start: without gaps between its buffers, but these may be larger than was asked for.
 - **kept**: the bytes that the backward pass reads of the forward pass, by `memory_report`.
 """
 HEADER = ("network", "mode", "step ms", "time", "grown MB", "grown", "allocated MB", "allocated",
@@ -104,8 +106,7 @@ def unhelpful(figures):
         for mode in entry["modes"]:
             if not mode.startswith("lean"):
                 continue
-            figure = "allocated" if mode.endswith("xla") else "resident"
-            memory, time = (ratio(entry["modes"], mode, f) for f in (figure, "time"))
+            memory, time = (ratio(entry["modes"], mode, f) for f in ("resident", "time"))
             if (memory or 0) > 0.9 or (time or 0) > 1.05:
                 rows.append((network, mode, shown(memory), shown(time)))
     return lines(("network", "mode", "memory", "time"), rows) if rows else ["Nowhere."]

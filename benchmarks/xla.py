@@ -27,10 +27,11 @@ VARIANTS = {
 }
 INEXACT = ("lean-bfloat16", "lean-int8")
 PRECISIONS = ("float32", "mixed_bfloat16")
-# Relative: to what TensorFlow computed on a CPU, and of one program's gradients to the other's.
-# Rounding alone moves those of a deep network by a thousandth; another step's are far away.
-TOLERANCES = {("cpu", "float32"): 1e-2}
+# Relative, of loss and norms. Rounding moves the gradients themselves further, by a thousandth of
+# their norm where a network is deep and a tenth in bfloat16; those of another step are far away.
+TOLERANCES = {("cpu", "float32"): 2e-3}
 LOOSE = 5e-2  # bfloat16, and a GPU's products of float32 in TF32
+GRADIENTS = 5  # times the tolerance
 # XLA takes the barriers out of a program for a CPU before it puts its operations in order (jaxlib
 # before 0.11, TensorFlow 2.21), and what is computed again is then computed at once and kept.
 KEEP_BARRIERS = "--xla_disable_hlo_passes=cse_barrier_expander"
@@ -117,10 +118,10 @@ def check(facts, variant, found, difference, tolerance):
             raise ValueError(
                 f"{where}: the program is not the step that was written: its {name} should be "
                 f"TensorFlow's to {tolerance:g} of {expected}. Received: {name}={found[name]}")
-    if variant not in INEXACT and not difference <= tolerance:
+    if variant not in INEXACT and not difference <= GRADIENTS * tolerance:
         raise ValueError(
-            f"{where}: the gradients should be those of the stock step to {tolerance:g} of their "
-            f"norm. Received: difference={difference}")
+            f"{where}: the gradients should be those of the stock step to "
+            f"{GRADIENTS * tolerance:g} of their norm. Received: difference={difference}")
 
 
 def measure(folder, facts, *, seconds=5.0):

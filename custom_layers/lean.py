@@ -65,7 +65,8 @@ class LeanModel(keras.Model):
                 "`model` has a `train_step` of its own, which a view of it would not run. Write it "
                 f"for the view, or call the view in a loop. Received: {type(model).__name__}")
         if save not in SAVES:
-            raise ValueError(f"`save` must be one of {', '.join(SAVES)}. Received: save={save!r}")
+            names = ", ".join(map(repr, SAVES))
+            raise ValueError(f"`save` must be one of {names}. Received: save={save!r}")
         number = isinstance(budget, (int, float)) and math.isfinite(budget)
         if budget is not None and not (number and 0 < budget <= 1):
             raise ValueError(

@@ -384,8 +384,12 @@ def _(layer, training):
 def _(layer, training):
     if not all(isinstance(v, (int, float)) for v in (layer.scale, layer.offset)):
         return None
-    return [Pair(lambda x: (x * layer.scale + layer.offset, lambda dy: dy * layer.scale),
-                 reads="", stock="")]
+
+    def pair(x):
+        scale, offset = (tf.cast(v, x.dtype) for v in (layer.scale, layer.offset))
+        return x * scale + offset, lambda dy: dy * scale
+
+    return [Pair(pair, reads="", stock="")]
 
 
 @_kinds("Identity")

@@ -1,7 +1,7 @@
 """Runs a segment: its forward pass keeps what the plan says, its backward pass the rest again."""
 
+import keras
 import tensorflow as tf
-from tensorflow.compiler.tf2xla.python import xla
 
 from custom_layers.gradient import differentiable
 from custom_layers.lean_normalization import BatchNormalization
@@ -31,11 +31,13 @@ def segment_op(segment, save):
             own = [weight[key] for key in link.weights]
             own += [given.pop(0) for _ in range(link.kind.constant_count)]
             arguments[link] = own
-            with tf.name_scope(link.name):
+            with keras.name_scope(link.name, caller=link.layer):
                 y, memos[link] = link.kind.forward([values[id(x)] for x in link.inputs], own)
-                values[id(link.output)] = y
                 if id(link.output) in segment.kept:
                     stored[id(link.output)] = save.encode(y, seed + 2 * i)
+                    if not save.exact:
+                        (y,) = _in_turn([y], stored[id(link.output)])
+                values[id(link.output)] = y
         statistics = [t for link in segment.links if isinstance(link.kind, BatchNormalization)
                       for t in memos[link][:2]]
         outputs = [values[id(x)] for x in segment.outputs] + statistics
@@ -52,12 +54,14 @@ def segment_op(segment, save):
                 if id(link.output) not in gradients:
                     continue
                 dy = _sum(gradients.pop(id(link.output)))
-                reads = link.kind.reads
-                with tf.name_scope(link.name):
-                    x = [again.get(p, dy) for p in link.inputs] if "x" in reads else None
-                    y = again.get(link.output, dy) if "y" in reads else None
-                    own = again.arguments(link, dy)
+                reads, after = link.kind.reads, [dy]
+                with keras.name_scope(link.name, caller=link.layer):
+                    x = [again.get(p, after) for p in link.inputs] if "x" in reads else None
+                    y = again.get(link.output, after) if "y" in reads else None
+                    own = again.arguments(link, after)
                     dxs, dws = link.kind.backward(dy, x, y, own, memos[link])
+                if not link.kind.cheap:
+                    dxs = _in_turn(dxs, dws)
                 for place, dx in zip(link.inputs, dxs):
                     if dx is not None:
                         gradients.setdefault(id(place), []).append(dx)
@@ -110,7 +114,7 @@ class _Again:
                 value = self.save.decode(wait(self.stored[key], after), self.dtypes[key])
             else:
                 link = self.segment.producer[key]
-                with tf.name_scope(link.name + "_again"):
+                with keras.name_scope(link.name + "_again", caller=link.layer):
                     xs = [self._source(x, after) for x in self.segment.sources(link)]
                     own = self.arguments(link, after)
                     value = link.kind.again(xs, own, self.memos[link])
@@ -124,11 +128,31 @@ class _Again:
 
 
 def wait(tensors, after):
-    """`tensors`, not to be had before `after` is there."""
-    if compiled_by_xla():
-        return list(xla.optimization_barrier(*tensors, after)[:-1])
-    with tf.control_dependencies([after]):
-        return [tf.identity(t) for t in tensors]
+    """`tensors`, not to be had before the tensors `after` are there.
+
+    XLA knows no such dependency (on CPUs it drops its optimization barrier before it merges what
+    is equal), so there a zero is added that only `after` can tell to be one.
+    """
+    if not compiled_by_xla():
+        with tf.control_dependencies(after):
+            return [tf.identity(t) for t in tensors]
+    zero = tf.zeros((), tf.int32)
+    for t in after:
+        first = tf.reshape(t, [-1])[:1]
+        zero += tf.reduce_sum(tf.cast(first > t.dtype.max, tf.int32))
+    return [t + tf.cast(zero, t.dtype) for t in tensors]
+
+
+def _in_turn(tensors, others):
+    """`tensors`, handed on when `others` are there: what those read is free by then.
+
+    XLA schedules by memory as it is.
+    """
+    others = [t for t in others if t is not None]
+    if compiled_by_xla() or not others:
+        return tensors
+    with tf.control_dependencies(others):
+        return [None if t is None else tf.identity(t) for t in tensors]
 
 
 def _sum(tensors):

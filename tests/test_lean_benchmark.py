@@ -46,6 +46,17 @@ def test_memory_that_was_free_counts_again(kernel):
         assert peak.growth(pieces, kernel=kernel) == pytest.approx(40 * MB, abs=3 * MB)
 
 
+def test_what_tensorflow_holds_free_is_given_back():
+    def two():
+        return 2 * tf.ones((25, MB))
+
+    two()
+    assert peak.growth(two) < 2 * MB  # TensorFlow kept it
+    for _ in range(2):
+        lean_step.drain(2 * lean_step.memory()["peak"])
+        assert peak.growth(two) == pytest.approx(200 * MB, abs=3 * MB)
+
+
 def test_every_network_is_there_in_both_frameworks():
     tree = ast.parse(Path(lean.__file__).with_name("lean_torch.py").read_text())
     twins = next(node.value for node in tree.body if isinstance(node, ast.Assign)

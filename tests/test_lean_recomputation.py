@@ -1,6 +1,8 @@
 """Lean training is lean: what is computed again is not kept, after every compiler's rewriting."""
 
 import json
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -41,7 +43,8 @@ def dropouts():
     x = image(WIDTH, SIZE)
     y = x
     for seed in range(4):
-        y = layers.Conv2D(WIDTH, 1)(layers.Dropout(0.5, seed=seed)(layers.ReLU()(y)))
+        y = layers.Dropout(0.5, seed=seed)(layers.ReLU()(y))
+        y = layers.Conv2D(WIDTH, 3, padding="same")(y)
     return keras.Model(x, y)
 
 
@@ -53,12 +56,16 @@ def pooled():
     return keras.Model(x, y)
 
 
-# By network: the bytes that may be kept for the bytes that stock keeps.
-RATIOS = {chain: 0.55, dense_block: 0.35, dropouts: 0.6, pooled: 0.55}
+# By network: the bytes that may be kept for the bytes that stock keeps, the input aside.
+RATIOS = {chain: 0.45, dense_block: 0.2, dropouts: 0.45, pooled: 0.45}
 
 
 def inputs_of(model):
     return tf.random.stateless_normal((BATCH, *model.input_shape[1:]), [0, 0])
+
+
+def size(t):
+    return t.shape.num_elements() * t.dtype.size
 
 
 @pytest.mark.parametrize("network", RATIOS)
@@ -66,8 +73,8 @@ def test_the_backward_reads_less(network):
     """In the concrete function of a step, as it is traced."""
     model = network()
     x = inputs_of(model)
-    stock, kept = kept_bytes(model, (x,)), kept_bytes(lean(model), (x,))
-    assert stock > 3 * MAP
+    stock, kept = (kept_bytes(view, (x,)) - size(x) for view in (model, lean(model)))
+    assert stock > MAP
     assert kept <= RATIOS[network] * stock, f"{kept:,} of {stock:,} bytes"
 
 
@@ -113,7 +120,7 @@ def kept_in(graph):
         for t in operation.inputs:
             if t.op not in after and t.dtype not in (tf.resource, tf.variant):
                 if t.op.type not in ("ReadVariableOp", "Const"):
-                    found[t.name] = t.shape.num_elements() * t.dtype.size
+                    found[t.name] = size(t)
     return sum(found.values())
 
 
@@ -121,8 +128,8 @@ def kept_in(graph):
 def test_grappler_does_not_merge_what_is_computed_again(network):
     model = network()
     x = inputs_of(model)
-    stock, kept = (kept_in(optimised(view, x)) for view in (model, lean(model)))
-    assert stock > 3 * MAP
+    stock, kept = (kept_in(optimised(view, x)) - size(x) for view in (model, lean(model)))
+    assert stock > MAP
     assert kept <= RATIOS[network] * stock, f"{kept:,} of {stock:,} bytes"
 
 
@@ -149,11 +156,11 @@ def test_the_measure_sees_a_merged_recomputation():
     assert sum(op.type == "Tanh" for op in graph.get_operations()) == 1 and "Tanh" in kept
 
 
-PEAK = """
+STEP = """
 import json, os, sys
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 sys.path.insert(0, "tests")
-import keras, numpy as np, tensorflow as tf
+import keras, tensorflow as tf
 from benchmarks.peak import growth
 from custom_layers.lean import lean
 from lean_cases import image, layers, unit
@@ -161,7 +168,7 @@ from lean_cases import image, layers, unit
 kind, jit = sys.argv[1], sys.argv[2] == "xla"
 x = image(8, 64)
 y = x
-for _ in range(12):
+for _ in range(8):
     y = unit(y, 8)
 model = keras.Model(x, layers.GlobalAveragePooling2D()(y))
 view = lean(model) if kind == "lean" else model
@@ -174,41 +181,54 @@ def step(x):
         loss = tf.reduce_sum(view(x, training=True) ** 2)
     return [tf.reduce_sum(g) for g in tape.gradient(loss, weights)]
 
-step(images)  # traced and compiled: what that takes is not the step's
+step.get_concrete_function(images)
 print(json.dumps(growth(lambda: [t.numpy() for t in step(images)])))
 """
 
 
-@pytest.mark.parametrize("mode", ["graph", "xla"])
-def test_the_process_grows_less(mode):
-    """Peak memory of a second step, in fresh processes: 8 MB a map, 12 units."""
-    root = Path(__file__).parent.parent
-    stock, kept = (
-        json.loads(subprocess.run(
-            [sys.executable, "-c", PEAK, kind, mode], cwd=root, check=True, timeout=300,
-            capture_output=True, text=True).stdout)
-        for kind in ("stock", "lean"))
-    assert stock > 12 * 2**23
-    assert kept <= 0.7 * stock, f"{kept / 1e6:.0f} of {stock / 1e6:.0f} MB"
+def run(kind, mode, **environment):
+    """What a fresh process grows by in a step."""
+    done = subprocess.run(
+        [sys.executable, "-c", STEP, kind, mode], cwd=Path(__file__).parent.parent, check=True,
+        capture_output=True, text=True, timeout=300, env={**os.environ, **environment})
+    return json.loads(done.stdout)
+
+
+def test_the_process_grows_less():
+    """By its resident memory: 8 units, a map of which takes 8 MB."""
+    stock, kept = run("stock", "graph"), run("lean", "graph")
+    assert stock > 16 * 2**23
+    assert kept <= 0.75 * stock, f"{kept / 1e6:.0f} of {stock / 1e6:.0f} MB"
+
+
+def test_xla_does_not_merge_what_is_computed_again(tmp_path):
+    """By what XLA itself reports that the compiled step takes, inputs and results with it."""
+    taken = {}
+    for kind in ("stock", "lean"):
+        folder = tmp_path / kind
+        run(kind, "xla", XLA_FLAGS=f"--xla_dump_to={folder} --xla_dump_hlo_as_text")
+        reports = [p.read_text() for p in folder.glob("*memory-usage-report.txt")]
+        taken[kind] = max(int(re.match(r"Total bytes used: (\d+)", r)[1]) for r in reports)
+    assert taken["stock"] > 16 * 2**23
+    assert taken["lean"] <= 0.75 * taken["stock"], taken
 
 
 def test_int8_keeps_a_quarter_and_bfloat16_half():
     model = chain()
     x = inputs_of(model)
-    exact, half, quarter = (
-        kept_bytes(lean(model, save=save), (x,)) for save in ("float32", "bfloat16", "int8"))
-    given = x.shape.num_elements() * 4  # the input is there anyway, as it is
-    assert half - given <= 0.55 * (exact - given), (exact, half)
-    assert quarter - given <= 0.32 * (exact - given), (exact, quarter)
+    exact, half, quarter = (kept_bytes(lean(model, save=save), (x,)) - size(x)
+                            for save in ("float32", "bfloat16", "int8"))
+    assert half <= 0.52 * exact, (exact, half)
+    assert quarter <= 0.27 * exact, (exact, quarter)
 
 
 def test_a_smaller_budget_keeps_less_and_computes_the_same():
     model = chain(8)
     x = inputs_of(model)
-    stock = kept_bytes(model, (x,))
-    kept = [kept_bytes(lean(model, budget=budget), (x,)) for budget in (1.0, 0.4, 0.25)]
+    stock, *kept = (kept_bytes(view, (x,)) - size(x) for view in (
+        model, *(lean(model, budget=budget) for budget in (1.0, 0.4, 0.25))))
     assert kept[0] > kept[1] > kept[2]
-    for budget, size in zip((1.0, 0.4, 0.25), kept):
-        assert size <= 1.05 * budget * stock, f"{size:,} of {stock:,} bytes"
+    for budget, found in zip((1.0, 0.4, 0.25), kept):
+        assert found <= 1.02 * budget * stock, f"{found:,} of {stock:,} bytes"
     expected = np.asarray(model(x))
     np.testing.assert_allclose(lean(model, budget=0.25)(x), expected, rtol=1e-5, atol=1e-5)

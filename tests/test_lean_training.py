@@ -219,9 +219,9 @@ def test_weights_loaded_before_and_after(tmp_path):
     model, again = network(), network()
     model.load_weights(tmp_path / "pretrained.weights.h5")
     view, late = lean(model), lean(again)
-    again.load_weights(tmp_path / "pretrained.weights.h5")
+    late.load_weights(tmp_path / "pretrained.weights.h5")
     expected = other(IMAGES)
-    for v in (view, late):
+    for v in (view, late, again):
         np.testing.assert_allclose(v(IMAGES), expected, rtol=1e-5, atol=1e-6)
     assert [id(v) for v in view.variables] == [id(v) for v in model.variables]
     fit()(view, model)
@@ -230,8 +230,6 @@ def test_weights_loaded_before_and_after(tmp_path):
     view.save_weights(tmp_path / "view.weights.h5")
     other.load_weights(tmp_path / "view.weights.h5")
     np.testing.assert_array_equal(other(IMAGES), model(IMAGES))
-    lean(model).load_weights(tmp_path / "pretrained.weights.h5")
-    np.testing.assert_allclose(model(IMAGES), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_the_view_of_a_compiled_model_is_compiled_as_it():
