@@ -123,8 +123,9 @@ def train(
     learning_rate: LearningRate = 1e-3,
     schedule: Schedule = "constant", weight_decay: WeightDecay = 0.0,
     augment: Augment = None, patience: Patience = None, lean: Lean = None, seed: Seed = 0,
-    name: Name = None, image_size: ImageSize = None, skip_corrupt: SkipCorrupt = False, resume: Resume = False,
-    overwrite: Overwrite = False, as_json: Json = False, debug: Debug = False,
+    name: Name = None, image_size: ImageSize = None, skip_corrupt: SkipCorrupt = False,
+    resume: Resume = False, overwrite: Overwrite = False, as_json: Json = False,
+    debug: Debug = False,
 ):
     """Train a network; keep its best epoch; test it once."""
     quiet_tensorflow()

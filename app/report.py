@@ -21,7 +21,8 @@ EXAMPLES, MISTAKES, TILE = 20, 24, 96  # images, images, pixels
 
 
 def write_report(run_dir, *, config, history, evaluation, data, model_summary,
-                 initial_filters=None, final_filters=None, trials=None, export=None, memory=None, seconds):
+                 initial_filters=None, final_filters=None, trials=None, export=None, memory=None,
+                 seconds):
     """Writes `run_dir/report.html` and returns its path. A part without input is left out.
 
     Args:

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from benchmarks.peak import growth
@@ -79,8 +80,9 @@ class Worker:
         self.steps = max(1, math.ceil(0.1 / self.facts["seconds"]))
 
     def __call__(self):
-        self.process.stdin.write(f"{self.steps}\n")
-        self.process.stdin.flush()
+        with suppress(BrokenPipeError):  # where the child is gone, the missing answer says why
+            self.process.stdin.write(f"{self.steps}\n")
+            self.process.stdin.flush()
         self._answer()
 
     def _answer(self):
@@ -94,7 +96,8 @@ class Worker:
         raise WorkerError(why.get(code) or (said[-1] if said else f"exit code {code}"))
 
     def close(self):
-        self.process.stdin.close()
+        with suppress(BrokenPipeError):
+            self.process.stdin.close()
         self.process.stdout.close()
         try:
             self.process.wait(10)

@@ -1,7 +1,7 @@
 """Stock and lean training steps under XLA alone: their time, and the compiled program's memory.
 
     python -m benchmarks.xla write FOLDER [NETWORK...]   with TensorFlow: the steps as StableHLO
-    python -m benchmarks.xla run FOLDER                  with JAX's runtime, without TensorFlow
+    python -m benchmarks.xla run FOLDER [NETWORK...]     with JAX's runtime, without TensorFlow
 
 The second command runs on a machine, with a GPU or without, that has JAX and this folder.
 """
@@ -32,9 +32,6 @@ PRECISIONS = ("float32", "mixed_bfloat16")
 TOLERANCES = {("cpu", "float32"): 2e-3}
 LOOSE = 5e-2  # bfloat16, and a GPU's products of float32 in TF32
 GRADIENTS = 5  # times the tolerance
-# XLA takes the barriers out of a program for a CPU before it puts its operations in order (jaxlib
-# before 0.11, TensorFlow 2.21), and what is computed again is then computed at once and kept.
-KEEP_BARRIERS = "--xla_disable_hlo_passes=cse_barrier_expander"
 SIZES = ("argument", "output", "alias", "temp", "generated_code")
 HEADER = ("network", "batch", "variant", "step ms", "stock ms", "time", "temp MB", "stock MB",
           "temp", "peak MB", "stock MB", "peak", "loss", "difference of the gradients")
@@ -43,7 +40,7 @@ HEADER = ("network", "batch", "variant", "step ms", "stock ms", "time", "temp MB
 def file_name(facts, variant=None):
     """The file of a variant's module, or without one of the facts."""
     name = f"{facts['network']}-{facts['precision']}-{facts['batch']}"
-    return f"{name}-{variant}.mlir" if variant else f"{name}.json"
+    return f"{name}-{variant}.mlir" if variant else f"{name}.step.json"
 
 
 def filled(argument):
@@ -68,7 +65,7 @@ def changes(outputs, given, trainable):
     return {
         "loss": float(outputs[0]),
         "weights": distance(outputs[1:1 + trainable], given[2:2 + trainable]),
-        "state": distance(outputs[1 + trainable:], given[2 + trainable:]),
+        "state": distance(outputs[1 + trainable:], given[2 + trainable:1 + len(outputs)]),
     }
 
 
@@ -164,36 +161,45 @@ def row(figures):
     return "| " + " | ".join(cells) + " |"
 
 
-def stored(folder):
-    """The facts of every step in a folder."""
-    files = sorted(Path(folder).glob("*.json"))
-    if not files:
+def stored(folder, networks=()):
+    """The facts of the steps in a folder: of these networks, without one of all."""
+    files = sorted(Path(folder).glob("*.step.json"))
+    found = [json.loads(file.read_text()) for file in files]
+    found = [facts for facts in found if not networks or facts["network"] in networks]
+    if not found:
         raise FileNotFoundError(
-            f"A folder should hold the steps that `python -m benchmarks.xla write` made. "
-            f"Received: folder={str(folder)!r}")
-    return [json.loads(file.read_text()) for file in files]
+            "A folder should hold the steps that `python -m benchmarks.xla write` made. "
+            f"Received: folder={str(folder)!r}, networks={list(networks)}")
+    return found
 
 
-def run(folder, *, seconds=5.0, json_file=None):
-    """Prints the table of all steps in a folder; with `json_file` keeps the figures there."""
+def run(folder, networks=(), *, seconds=5.0, json_file=None):
+    """Prints the table of the steps in a folder; with `json_file` keeps the figures there.
+
+    Returns the figures and the errors: a network that fails does not stop the others.
+    """
     import jax
     jax.config.update("jax_enable_x64", True)  # a seed generator's state has 64 bits
-    steps = stored(folder)
+    steps = stored(folder, networks)
     device = jax.local_devices()[0]
     machine = (f"{device.device_kind} ({device.platform}), {os.cpu_count()} cores; "
                f"Python {platform.python_version()}, jax {version('jax')}, "
                f"jaxlib {version('jaxlib')}; XLA_FLAGS={os.environ.get('XLA_FLAGS', '')}")
-    print(f"Machine: {machine}", *("| " + " | ".join(HEADER) + " |", "|" + "---|" * len(HEADER)),
+    print(f"Machine: {machine}", "", "| " + " | ".join(HEADER) + " |", "|" + "---|" * len(HEADER),
           sep="\n", flush=True)
-    found = []
+    found, errors = [], []
     for facts in steps:
-        for figures in measure(Path(folder), facts, seconds=seconds):
-            print(row(figures), flush=True)
-            found.append(figures)
-            if json_file:
-                kept = {"machine": machine, "steps": found}
-                Path(json_file).write_text(json.dumps(kept, indent=1) + "\n")
-    return found
+        try:
+            for figures in measure(Path(folder), facts, seconds=seconds):
+                print(row(figures), flush=True)
+                found.append(figures)
+        except (ValueError, RuntimeError) as error:  # another step, or no memory left for it
+            print(f"{file_name(facts)}: {error}", file=sys.stderr, flush=True)
+            errors.append(error)
+        if json_file:
+            kept = {"machine": machine, "steps": found, "errors": list(map(str, errors))}
+            Path(json_file).write_text(json.dumps(kept, indent=1) + "\n")
+    return found, errors
 
 
 def main(arguments=None):
@@ -209,16 +215,13 @@ def main(arguments=None):
     writer.add_argument("--batch", type=int, help="without it, that of benchmarks/lean_cases.py")
     runner = commands.add_parser("run", help="run them with JAX")
     runner.add_argument("folder", type=Path)
+    runner.add_argument("networks", nargs="*", help="without one, all that are there")
     runner.add_argument("--seconds", type=float, default=5.0, help="of timing a variant")
     runner.add_argument("--json", type=Path, help="keep the figures in this file")
-    runner.add_argument("--keep-barriers", action="store_true",
-                        help=f"on a CPU, with jaxlib before 0.11: XLA_FLAGS={KEEP_BARRIERS}")
     given = parser.parse_args(arguments)
     if given.command == "run":
-        if given.keep_barriers:
-            os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {KEEP_BARRIERS}".strip()
-        run(given.folder, seconds=given.seconds, json_file=given.json)
-        return
+        _, errors = run(given.folder, given.networks, seconds=given.seconds, json_file=given.json)
+        sys.exit(1 if errors else 0)
     unknown = [name for name in given.networks if name not in CASES]
     if unknown:
         parser.error(f"a network should be one of {', '.join(CASES)}. Received: {unknown[0]}")

