@@ -72,7 +72,7 @@ def _segment(links, consumers, outside):
     return Segment(links, list(inputs.values()), outputs)
 
 
-def _choose_winners(segment):
+def _choose_winners(segment, compact):
     """Max pooling keeps its winners where nothing else would keep, or bring back, its input."""
     consumers = {}
     for link in segment.links:
@@ -81,6 +81,7 @@ def _choose_winners(segment):
     for link in segment.links:
         if isinstance(link.kind, MaxPool):
             link.kind.keep_winners = not _comes_back(segment, consumers, link)
+            link.kind.compact = compact
 
 
 def _comes_back(segment, consumers, link):
@@ -136,7 +137,7 @@ class Plan:
         self.stock = [step.name for step in steps if isinstance(step, Stock)]
         links = [link for segment in self.segments for link in segment.links]
         for segment in self.segments:
-            _choose_winners(segment)
+            _choose_winners(segment, compact=not save.exact)
             segment.kept = self._cut(segment, ())
         self.stock_bytes = sum(map(_stock_bytes, self.segments))
         self.again = set()
@@ -254,9 +255,10 @@ def _stock_bytes(segment):
 
 
 def _winners(link):
-    """Bytes of the winners that a link keeps: one an element of what it pools, at most."""
-    keeps = isinstance(link.kind, MaxPool) and link.kind.keep_winners
-    return elements(link.inputs[0].shape) if keeps else 0
+    """Bytes of the winners that a link keeps: one a window, or one an element of what it pools."""
+    if not isinstance(link.kind, MaxPool) or not link.kind.keep_winners:
+        return 0
+    return elements((link.output if link.kind.compact else link.inputs[0]).shape)
 
 
 def _bytes(place):

@@ -12,8 +12,8 @@ class MaxPool(Kind):
     """`max_pool`, its backward pass by TensorFlow's kernel from x and y, or by the winners.
 
     `keep_winners` (the plan sets it where nothing else keeps x) makes it read neither. The
-    winners are one byte a window under XLA and for windows that overlap, one byte an element
-    of x in a plain graph, where that is the faster.
+    winners are one byte a window, but one byte an element of x in a plain graph, where that is
+    faster, unless windows overlap or `compact` is set.
     """
 
     cheap, stock = False, "xy"
@@ -21,7 +21,7 @@ class MaxPool(Kind):
     def __init__(self, pool_size, strides, padding, data_format):
         self.pool_size, self.strides, self.padding = pool_size, strides, padding
         self.data_format = data_format
-        self.keep_winners = False
+        self.keep_winners = self.compact = False
 
     @property
     def reads(self):
@@ -53,7 +53,7 @@ class MaxPool(Kind):
     def _pair(self, x):
         if not self.keep_winners:
             return tf.raw_ops.MaxPool(input=x, **self._settings()), None
-        if compiled_by_xla() or not self._tiles(x):
+        if self.compact or compiled_by_xla() or not self._tiles(x):
             return _max_pool_winners(x, self.pool_size, self.strides, self.padding)
         return self._tile_winners(x)
 

@@ -294,3 +294,13 @@ def test_running_out_of_memory_says_so(handgrad, monkeypatch):
     monkeypatch.setattr("app.training.fit", fit)
     code, _, err = handgrad("train", "mlp", "--data", "small.npz", "--name", "large")
     assert code == 1 and "Out of memory. Use a smaller --batch-size or --image-size." in err
+
+
+def test_lean_training_says_what_a_batch_keeps(place, result, handgrad):
+    value = result(*"train lenet5 --data small.npz --epochs 2 --lean int8 --name leanly".split())
+    assert 0 < value["memory"]["lean"] < 0.3 * value["memory"]["stock"]
+    run = place / "runs" / "leanly"
+    assert read_json(run / "config.json")["lean"] == "int8"
+    assert "Bytes kept by layer" in (run / "report.html").read_text()
+    code, _, err = handgrad(*"train lenet5 --data small.npz --lean int4 --name no".split())
+    assert code == 2 and "int4" in err and "int8" in err
