@@ -108,7 +108,8 @@ class _Builder:
         if plain and _opens(operation, args) and (training == self.training):
             return functional_of(operation)._run_through_graph(
                 keras.tree.flatten(args[0]), call_fn=self.record)
-        outputs = operation.compute_output_spec(*args, **kwargs)
+        others = {name: value for name, value in kwargs.items() if name != "training"}
+        outputs = operation.compute_output_spec(*args, **others)
         flat = keras.tree.flatten(outputs)
         kinds = self._kinds(operation, args, flat, bool(training)) if plain else None
         if kinds is None:

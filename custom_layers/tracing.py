@@ -23,6 +23,6 @@ def sum_rows(t):
     if compiled_by_xla():
         total = tf.reduce_sum(wide, list(range(t.shape.rank - 1)))
     else:
-        rows = tf.reshape(wide, (-1, t.shape[-1]))
+        rows = tf.reshape(wide, (-1, tf.shape(t)[-1] if t.shape[-1] is None else t.shape[-1]))
         total = tf.matmul(tf.ones((1, tf.shape(rows)[0]), rows.dtype), rows)[0]
     return tf.cast(total, t.dtype)

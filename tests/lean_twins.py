@@ -72,7 +72,10 @@ def measured(model, inputs, variables_of=None, mode="graph", training=True):
         return total, outputs, losses, gradients
 
     before = [(v, v.numpy()) for v in owner.variables]
-    total, outputs, losses, gradients = MODES[mode](run)(inputs)
+    step = MODES[mode](run)
+    if mode == "graph":  # as in `fit`, whose last batch may be smaller
+        step = step.get_concrete_function(tf.nest.map_structure(_any_batch, inputs))
+    total, outputs, losses, gradients = step(inputs)
     found = {"total": total}
     found |= {f"output {i}": y for i, y in enumerate(outputs)}
     found |= {f"loss {i}": y for i, y in enumerate(sorted(float(loss) for loss in losses))}
@@ -86,6 +89,10 @@ def measured(model, inputs, variables_of=None, mode="graph", training=True):
     for v, value in before:
         v.assign(value)
     return {name: np.asarray(value) for name, value in found.items()}
+
+
+def _any_batch(x):
+    return tf.TensorSpec((None, *x.shape[1:]), x.dtype)
 
 
 def differences(stock, lean, tolerance, rounding):
