@@ -65,10 +65,13 @@ def _kinds(*names):
     return register
 
 
-def _activation(activation):
+def _activation(layer):
     """No link for the identity, one that is known, or the function itself."""
+    activation = layer.activation
     if activation is None:
         return []
+    if activation is keras.activations.gelu and type(layer).__module__.startswith("custom_layers"):
+        return [Pair(gelu.pair)]  # without the rounding of TensorFlow's constant
     name = getattr(activation, "__name__", None)
     if activation is getattr(keras.activations, name or "", None) and name in ACTIVATIONS:
         kind = ACTIVATIONS[name]()
@@ -88,7 +91,7 @@ def _ended(layer, *kinds):
     """`kinds`, then the layer's bias and its activation."""
     bias = [] if layer.bias is None else [Bias(layer.bias, getattr(
         layer, "data_format", "channels_last"))]
-    return [*kinds, *bias, *_activation(layer.activation)]
+    return [*kinds, *bias, *_activation(layer)]
 
 
 @_kinds("Conv2D")
@@ -175,7 +178,7 @@ def _affine(pair, layer):
 
 @_kinds("Activation")
 def _(layer, training):
-    return _activation(layer.activation)
+    return _activation(layer)
 
 
 @_kinds("ReLU")

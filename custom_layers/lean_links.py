@@ -1,6 +1,7 @@
 """The kinds of links that lean training can run again: their arithmetic, and what they need."""
 
 import functools
+import math
 
 import keras
 import tensorflow as tf
@@ -213,6 +214,22 @@ def hard_silu(x):
     return x * h, lambda dy: dy * (h + tf.where((h > 0) & (h < 1), x / 6, tf.zeros((), x.dtype)))
 
 
+def gelu(x):
+    """y = x P,  P = (1 + erf(c x)) / 2;  dx = dy (P + x c exp(-(c x)^2) / sqrt pi)
+
+    c is the root of 1/2 as `tf.nn.gelu` has it: rounded to float32, in float64 too.
+    """
+    wide = tf.cast(x, tf.float32) if x.dtype.size == 2 else x
+    c = tf.cast(0.7071067811865476, wide.dtype)
+    u = wide * c
+    p = 0.5 * tf.math.erfc(-u)
+
+    def backward(dy):
+        return dy * tf.cast(p + u * tf.exp(-u * u) * math.pi**-0.5, x.dtype)
+
+    return tf.cast(wide * p, x.dtype), backward
+
+
 def mish(x):
     """y = x t,  t = tanh(log(1 + exp(x)));  dx = dy (t + x (1 - t^2) / (1 + exp(-x)))"""
     t = tf.tanh(tf.math.softplus(x))
@@ -247,6 +264,7 @@ ACTIVATIONS = {
         lambda x: tf.clip_by_value(x / 6 + 0.5, 0, 1),
         lambda dy, y: tf.where((y > 0) & (y < 1), dy / 6, tf.zeros((), dy.dtype))),
     "hard_silu": lambda: Pair(hard_silu),
+    "gelu": lambda: Pair(gelu),
     "mish": lambda: Pair(mish),
     "softplus": lambda: Pair(softplus),
     "softsign": lambda: Pair(softsign),
