@@ -390,7 +390,9 @@ def _(layer, training):
         return None
 
     def pair(x):
-        scale, offset = (tf.cast(v, x.dtype) for v in (layer.scale, layer.offset))
+        exact = type(layer) is ours.Rescaling  # Keras rounds them to float32 first
+        scale, offset = (tf.constant(v, x.dtype) if exact else tf.cast(v, x.dtype)
+                         for v in (layer.scale, layer.offset))
         return x * scale + offset, lambda dy: dy * scale
 
     return [Pair(pair, reads="", stock="")]

@@ -74,7 +74,9 @@ def _softmax(g, x):
 
 
 def _einsum(g, x):
-    return layers.EinsumDense("...x,xy->...y", 4, bias_axes="y")(x)
+    axes = "abcd"[:len(x.shape) - 1]
+    shape = (*x.shape[1:-1], 4)
+    return layers.EinsumDense(f"{axes}x,xy->{axes}y", shape, bias_axes="y")(x)
 
 
 def _function(g, x):
