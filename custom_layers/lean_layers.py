@@ -185,6 +185,8 @@ def _(layer, training):
 def _(layer, training):
     if not layer.negative_slope and not layer.threshold:
         return [relu() if layer.max_value is None else clipped_relu(layer.max_value)]
+    if type(layer) is keras.layers.ReLU and layer.max_value is None and not layer.threshold:
+        return [leaky_relu(layer.negative_slope)]  # as Keras does, which rounds it to float32
     return [Pair(functools.partial(
         general_relu.pair, negative_slope=layer.negative_slope,
         max_value=layer.max_value, threshold=layer.threshold))]

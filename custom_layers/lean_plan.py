@@ -2,6 +2,7 @@
 
 import warnings
 from dataclasses import dataclass, field
+from itertools import groupby
 
 from custom_layers.lean_cut import minimum_cut
 from custom_layers.lean_graph import Link, Stock
@@ -44,21 +45,37 @@ class Segment:
 
 
 def segments_of(graph):
-    """The steps with each run of links made one segment."""
-    found, links = [], []
-    for step in (*graph.steps, None):
-        if isinstance(step, Link):
-            links.append(step)
+    """The steps with each run of links made one segment for every set of outputs it leads to.
+
+    So what leads to an output without a loss alone has no gradient, as in stock Keras. A gradient
+    of zero is another thing: it lets an optimizer's weight decay move the weights.
+    """
+    leads_to, found = _outputs_behind(graph), []
+    for linked, run in groupby(graph.steps, lambda step: isinstance(step, Link)):
+        if not linked:
+            found += run
             continue
-        if links:
-            found.append(links)
-            links = []
-        if step is not None:
-            found.append(step)
+        groups = {}
+        for link in run:
+            groups.setdefault(leads_to[link], []).append(link)
+        # A link leads to all that its successors lead to: more outputs come first.
+        found += sorted(groups.values(), key=lambda links: -len(leads_to[links[0]]))
     consumers = graph.consumers()
     outside = {id(x) for x in graph.outputs} | {id(place) for place, _ in graph.watched}
     return [step if isinstance(step, Stock) else _segment(step, consumers, outside)
             for step in found]
+
+
+def _outputs_behind(graph):
+    """{step: the ids of the model's outputs that depend on it}"""
+    outputs, behind, found = set(map(id, graph.outputs)), {}, {}
+    for step in reversed(graph.steps):
+        made = step.outputs if isinstance(step, Stock) else [step.output]
+        keys = set(map(id, made))
+        found[step] = frozenset(keys & outputs).union(*(behind.get(key, ()) for key in keys))
+        for place in step.inputs:
+            behind[id(place)] = behind.get(id(place), frozenset()) | found[step]
+    return found
 
 
 def _segment(links, consumers, outside):

@@ -66,7 +66,8 @@ def measured(model, inputs, variables_of=None, mode="graph", training=True):
             wide = tf.float64 if outputs[0].dtype == tf.float64 else tf.float32
             total = sum((tf.cast(loss, wide) for loss in losses), tf.zeros((), wide))
             for i, y in enumerate(outputs):
-                dy = tf.random.stateless_normal(tf.shape(y), [7, i])  # of all dtypes the same
+                dy = tf.random.stateless_normal(  # the same in all dtypes and modes
+                    tf.shape(y), [7, i], alg="philox")
                 total += tf.reduce_sum(tf.cast(y, wide) * tf.cast(dy, wide))
         gradients = tape.gradient(total, [flat[i] for i in floats] + [v.value for v in weights])
         return total, outputs, losses, gradients
@@ -76,8 +77,7 @@ def measured(model, inputs, variables_of=None, mode="graph", training=True):
     if mode == "graph":  # as in `fit`, whose last batch may be smaller
         step = step.get_concrete_function(tf.nest.map_structure(_any_batch, inputs))
     total, outputs, losses, gradients = step(inputs)
-    found = {"total": total}
-    found |= {f"output {i}": y for i, y in enumerate(outputs)}
+    found = {f"output {i}": y for i, y in enumerate(outputs)}
     found |= {f"loss {i}": y for i, y in enumerate(sorted(float(loss) for loss in losses))}
     names = [f"input {i}" for i in floats] + [v.path for v in weights]
     for name, g, source in zip(names, gradients, [*floats, *weights], strict=True):
