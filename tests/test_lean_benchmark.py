@@ -38,7 +38,7 @@ def test_a_known_allocation_is_the_growth(kernel, size):
 
 @pytest.mark.parametrize("kernel", WAYS)
 def test_memory_that_was_free_counts_again(kernel):
-    """In a fresh process, as the benchmark measures: others have gaps that small pieces fit into."""
+    """In a fresh process, as the benchmark measures: another has gaps that small pieces fit in."""
     script = f"""
 import time
 from benchmarks.peak import growth
