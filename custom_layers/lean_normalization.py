@@ -38,10 +38,7 @@ class BatchNormalization(Kind):
             biased = var * ((n - 1) / n)
             if not tf.config.list_physical_devices("GPU"):
                 reserved[2] = mu  # which only a GPU's kernel reads, and which is large
-            # The dependency keeps TensorFlow from fusing a ReLU, for which it would store a mask.
-            with tf.control_dependencies([biased]):
-                y = tf.identity(y)
-            return tf.reshape(y, tf.shape(x)), (mu, biased, *reserved[:3])
+            return _shaped_as(x, y), (mu, biased, *reserved[:3])
         (y, mu, var), _ = batch_normalization.pair(x, gamma, beta, **self.settings)
         return y, (mu, var)
 
@@ -52,7 +49,7 @@ class BatchNormalization(Kind):
             y = tf.raw_ops.FusedBatchNormV3(
                 x=_images(x), scale=gamma, offset=beta, mean=mu, variance=var,
                 epsilon=self.settings["epsilon"], is_training=False)[0]
-            return tf.reshape(y, tf.shape(x))
+            return _shaped_as(x, y)
         return normalize_by.pair(x, mu, var, gamma, beta, **self.settings)[0]
 
     def backward(self, dy, xs, y, ws, memo):
@@ -67,7 +64,7 @@ class BatchNormalization(Kind):
             y_backprop=_images(dy), x=_images(x), scale=gamma,
             **{f"reserve_space_{i}": t for i, t in enumerate(reserved, 1)},
             epsilon=self.settings["epsilon"], is_training=True)
-        return tf.reshape(dx, tf.shape(x)), dgamma, dbeta
+        return _shaped_as(x, dx), dgamma, dbeta
 
     def _backward(self, dy, x, gamma, mu, var):
         axes, epsilon = self.settings["axes"], self.settings["epsilon"]
@@ -131,3 +128,8 @@ class FrozenNormalization(Kind):
 def _images(t):
     """As the fused kernels take it: four axes, the channels last."""
     return t if t.shape.rank == 4 else tf.reshape(t, (-1, 1, 1, t.shape[-1]))
+
+
+def _shaped_as(x, t):
+    """What the fused kernels made of `_images(x)`, in the shape of x."""
+    return t if x.shape.rank == 4 else tf.reshape(t, tf.shape(x))

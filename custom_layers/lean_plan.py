@@ -10,6 +10,9 @@ from custom_layers.lean_pooling import MaxPool
 from custom_layers.lean_storage import Float32, elements
 
 
+WINNERS_FROM = 200  # multiply-adds a result of the convolution in front
+
+
 @dataclass(eq=False)
 class Segment:
     """Links that run as one op: its places from outside, those read outside, those kept.
@@ -89,16 +92,30 @@ def _segment(links, consumers, outside):
     return Segment(links, list(inputs.values()), outputs)
 
 
-def _choose_winners(segment, compact):
-    """Max pooling keeps its winners where nothing else would keep, or bring back, its input."""
+def _choose_winners(segment, compact, memory):
+    """Max pooling keeps its winners where nothing else would keep, or bring back, its input.
+
+    Behind a convolution of few products a result, finding them would take a sixth of the step's
+    time (LeNet-5): there the input is kept, as stock does, unless `memory` goes before time.
+    """
     consumers = {}
     for link in segment.links:
         for place in link.inputs:
             consumers.setdefault(id(place), []).append(link)
     for link in segment.links:
         if isinstance(link.kind, MaxPool):
-            link.kind.keep_winners = not _comes_back(segment, consumers, link)
+            worth = memory or _products(segment, link) >= WINNERS_FROM
+            link.kind.keep_winners = worth and not _comes_back(segment, consumers, link)
             link.kind.compact = compact
+
+
+def _products(segment, link):
+    """The multiply-adds a result of the convolution whose map a link pools; infinite for none."""
+    while link is not None and len(link.inputs) == 1:
+        link = segment.producer.get(id(link.inputs[0]))
+        if link is not None and _work(link):
+            return _work(link) / elements(link.output.shape)
+    return float("inf")
 
 
 def _comes_back(segment, consumers, link):
@@ -154,7 +171,7 @@ class Plan:
         self.stock = [step.name for step in steps if isinstance(step, Stock)]
         links = [link for segment in self.segments for link in segment.links]
         for segment in self.segments:
-            _choose_winners(segment, compact=not save.exact)
+            _choose_winners(segment, not save.exact, memory=not save.exact or budget is not None)
             segment.kept = self._cut(segment, ())
         self.stock_bytes = sum(map(_stock_bytes, self.segments))
         self.again = set()

@@ -13,7 +13,8 @@ class MaxPool(Kind):
 
     `keep_winners` (the plan sets it where nothing else keeps x) makes it read neither. The
     winners are one byte a window, but one byte an element of x in a plain graph, where that is
-    faster, unless windows overlap or `compact` is set.
+    faster, unless windows overlap or `compact` is set. Under XLA, whose own gradient of max
+    pooling is slow, they are kept in any case.
     """
 
     cheap, stock = False, "xy"
@@ -28,11 +29,13 @@ class MaxPool(Kind):
         return "" if self.keep_winners else "xy"
 
     def forward(self, xs, ws):
-        y, backward = channels_last(self._pair, xs[0], self.data_format)
-        return y, backward if self.keep_winners else None
+        if self.keep_winners or compiled_by_xla():
+            return channels_last(self._winners, xs[0], self.data_format)
+        y, _ = channels_last(self._native, xs[0], self.data_format)
+        return y, None
 
     def backward(self, dy, xs, y, ws, memo):
-        if self.keep_winners:
+        if memo is not None:
             return (memo(dy),), ()
 
         def pair(x):
@@ -50,9 +53,10 @@ class MaxPool(Kind):
         return dict(ksize=(1, *self.pool_size, 1), strides=(1, *self.strides, 1),
                     padding=self.padding.upper())
 
-    def _pair(self, x):
-        if not self.keep_winners:
-            return tf.raw_ops.MaxPool(input=x, **self._settings()), None
+    def _native(self, x):
+        return tf.raw_ops.MaxPool(input=x, **self._settings()), None
+
+    def _winners(self, x):
         if self.compact or compiled_by_xla() or not self._tiles(x):
             return _max_pool_winners(x, self.pool_size, self.strides, self.padding)
         return self._tile_winners(x)
@@ -67,6 +71,8 @@ class MaxPool(Kind):
         y = tf.raw_ops.MaxPool(input=x, **self._settings())
         won = tf.cast(tf.raw_ops.MaxPoolGrad(
             orig_input=x, orig_output=y, grad=tf.ones_like(y), **self._settings()), tf.bool)
+        with tf.control_dependencies([won]):  # before what follows, for x and its ones to be free
+            y = tf.identity(y)
         n, oh, ow, c = dimensions(y)
         (kh, kw), shape = self.pool_size, dimensions(x)
 

@@ -49,7 +49,7 @@ def segment_op(segment, save):
             gradients = {}
             for place, dy in zip(segment.outputs, dys):
                 gradients[id(place)] = [dy]
-            dweights = {}
+            dweights, late = {}, ()
             for link in reversed(segment.links):
                 if id(link.output) not in gradients:
                     continue
@@ -60,8 +60,8 @@ def segment_op(segment, save):
                     y = again.get(link.output, after) if "y" in reads else None
                     own = again.arguments(link, after)
                     dxs, dws = link.kind.backward(dy, x, y, own, memos[link])
-                if not link.kind.cheap:
-                    dxs = _in_turn(dxs, dws)
+                if not link.kind.cheap:  # one dw may still be in the making beside the next dx
+                    dxs, late = _in_turn(dxs, late), dws
                 for place, dx in zip(link.inputs, dxs):
                     if dx is not None:
                         gradients.setdefault(id(place), []).append(dx)

@@ -77,6 +77,17 @@ def test_a_budget_is_kept_for_more_work(name):
     assert work == sorted(work) and work[0] < 0.02 < work[-1] < 1
 
 
+@pytest.mark.parametrize(("channels", "settings", "winners"), [
+    (1, {}, False), (1, {"budget": 0.9}, True), (1, {"save": "bfloat16"}, True), (32, {}, True)])
+def test_winners_are_kept_where_they_cost_little_time(channels, settings, winners):
+    """Behind 9 products a result only where memory is asked for, behind 288 always."""
+    layers = keras.layers
+    model = keras.Sequential([
+        keras.Input((8, 8, channels)), layers.Conv2D(8, 3), layers.MaxPooling2D(name="pool")])
+    (row,) = (row for row in lean(model, **settings).plan.rows if row.layer == "pool")
+    assert ("winners" in row.how) == winners
+
+
 def test_a_budget_that_cannot_be_kept_says_what_can():
     """Who won in max pooling is kept whatever the budget."""
     layers = keras.layers

@@ -48,11 +48,12 @@ def dropouts():
     return keras.Model(x, y)
 
 
-def pooled():
-    x = image(WIDTH, SIZE)
+def pooled(width=24):
+    """Convolutions of 216 products a result: to find the winners behind them is worth it."""
+    x = image(width, SIZE)
     y = x
     for _ in range(3):
-        y = layers.MaxPooling2D()(layers.ReLU()(layers.Conv2D(WIDTH, 3, padding="same")(y)))
+        y = layers.MaxPooling2D()(layers.ReLU()(layers.Conv2D(width, 3, padding="same")(y)))
     return keras.Model(x, y)
 
 

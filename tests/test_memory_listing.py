@@ -64,10 +64,10 @@ def handgrad(tmp_path, monkeypatch, capsys):
 
 
 def test_the_command_prints_the_table(handgrad):
-    code, out, err = handgrad("lenet5", "--memory")
+    code, out, err = handgrad("deepconvnet", "--memory")
     assert code == 0 and err == ""
-    assert out.startswith("Kept for the backward pass by lenet5, batch 32 of (28, 28, 1)")
-    code, out, _ = handgrad("lenet5", "--memory", "--batch-size", "8", "--image-size", "32",
+    assert out.startswith("Kept for the backward pass by deepconvnet, batch 32 of (28, 28, 1)")
+    code, out, _ = handgrad("deepconvnet", "--memory", "--batch-size", "8", "--image-size", "32",
                             "--json")
     data = json.loads(out)
     assert code == 0 and data["batch_size"] == 8 and data["input_shape"] == [32, 32, 1]
