@@ -56,6 +56,9 @@ def main():
         "machine's. A layer keeps the tensors of its forward pass that its backward pass reads, "
         "weights aside. Made by `make bench`.")
     say()
+    say("Lean training has pages of its own: [LEAN.md](LEAN.md), [LEAN_XLA.md](LEAN_XLA.md) and "
+        "[LEAN_ACCURACY.md](LEAN_ACCURACY.md).")
+    say()
     say(f"Machine: {machine()}")
     for title, header, rows, *notes in SECTIONS:
         say()

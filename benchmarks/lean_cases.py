@@ -20,6 +20,7 @@ OURS = {
     "lean-bfloat16": {"lean": {"save": "bfloat16"}, "jit": False},
     "lean-int8": {"lean": {"save": "int8"}, "jit": False},
     "lean-budget-0.5": {"lean": {"budget": 0.5}, "jit": False},
+    "lean-budget-0.3": {"lean": {"budget": 0.3}, "jit": False},
     "stock-xla": {"lean": None, "jit": True},
     "lean-xla": {"lean": {}, "jit": True},
 }

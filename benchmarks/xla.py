@@ -33,6 +33,12 @@ TOLERANCES = {("cpu", "float32"): 2e-3}
 LOOSE = 5e-2  # bfloat16, and a GPU's products of float32 in TF32
 GRADIENTS = 5  # times the tolerance
 SIZES = ("argument", "output", "alias", "temp", "generated_code")
+TITLE = """\
+# Lean training steps compiled by XLA alone
+
+Written by `python -m benchmarks.xla write FOLDER`, run by `python -m benchmarks.xla run FOLDER`
+with JAX's runtime. Memory is the compiled program's own account: `temp` what it needs in passing,
+`peak` that with arguments and results. A column without a unit is the ratio to the stock step."""
 HEADER = ("network", "batch", "variant", "step ms", "stock ms", "time", "temp MB", "stock MB",
           "temp", "peak MB", "stock MB", "peak", "loss", "difference of the gradients")
 
@@ -185,8 +191,8 @@ def run(folder, networks=(), *, seconds=5.0, json_file=None):
     machine = (f"{device.device_kind} ({device.platform}), {os.cpu_count()} cores; "
                f"Python {platform.python_version()}, jax {version('jax')}, "
                f"jaxlib {version('jaxlib')}; XLA_FLAGS={os.environ.get('XLA_FLAGS', '')}")
-    print(f"Machine: {machine}", "", "| " + " | ".join(HEADER) + " |", "|" + "---|" * len(HEADER),
-          sep="\n", flush=True)
+    print(TITLE, "", f"Machine: {machine}", "", "| " + " | ".join(HEADER) + " |",
+          "|" + "---|" * len(HEADER), sep="\n", flush=True)
     found, errors = [], []
     for facts in steps:
         try:

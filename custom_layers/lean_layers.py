@@ -81,9 +81,11 @@ def _activation(layer):
 
 
 def _convolution(op, kernels, **settings):
-    """A link of a convolution. That of an image's three colours is cheap: 27 products a result."""
+    """A link of a convolution. Of at most 32 products a result it is cheap: that of an image's
+    three colours, or one that widens few channels to many (MobileNetV2).
+    """
     *size, inputs, filters = kernels[0].shape
-    cheap = op is conv2d and max(size) > 1 and math.prod(size) * inputs <= 32 and filters >= 16
+    cheap = op is conv2d and math.prod(size) * inputs <= 32 and filters >= 16
     return Pair(functools.partial(op.pair, **settings), kernels, cheap=cheap)
 
 

@@ -20,7 +20,6 @@ class Kind:
     reads, cheap, weights, stock_bytes = "x", True, (), 0
     commutes_with_max = False  # increasing, with a zero gradient where it is flat
     concatenates = None  # the axis along which it puts its inputs side by side
-    light = False  # a convolution of a few products a result
     of_keras = None  # Keras's own function, where its losses look behind it
 
     @property

@@ -316,6 +316,11 @@ def _work(link):
     return kernel * places
 
 
+def work_an_input(link):
+    """The multiply-adds of a convolution or a product for each element that it reads."""
+    return _work(link) / (elements(link.inputs[0].shape) or 1)
+
+
 def _shown(size):
     for unit, factor in (("MB", 1e6), ("kB", 1e3)):
         if size >= factor:

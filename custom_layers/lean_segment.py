@@ -4,8 +4,15 @@ import keras
 import tensorflow as tf
 
 from custom_layers.gradient import differentiable
+from custom_layers.lean_links import Pair
 from custom_layers.lean_normalization import BatchNormalization
+from custom_layers.lean_plan import work_an_input
 from custom_layers.tracing import compiled_by_xla
+
+
+# Multiply-adds an element of x from which one dw may still be in the making beside the next dx: it
+# is faster on more cores than one, at the price of x, held a little longer.
+BESIDE = 128
 
 
 def segment_op(segment, save):
@@ -49,19 +56,24 @@ def segment_op(segment, save):
             gradients = {}
             for place, dy in zip(segment.outputs, dys):
                 gradients[id(place)] = [dy]
-            dweights, late = {}, ()
+            dweights, late = {}, []
             for link in reversed(segment.links):
                 if id(link.output) not in gradients:
                     continue
                 dy = _sum(gradients.pop(id(link.output)))
                 reads, after = link.kind.reads, [dy]
                 with keras.name_scope(link.name, caller=link.layer):
-                    x = [again.get(p, after) for p in link.inputs] if "x" in reads else None
+                    # What an op computes of x alone would be computed, and kept, at once.
+                    get = again.source if link.kind.cheap and isinstance(
+                        link.kind, Pair) else again.get
+                    x = [get(p, after) for p in link.inputs] if "x" in reads else None
                     y = again.get(link.output, after) if "y" in reads else None
                     own = again.arguments(link, after)
                     dxs, dws = link.kind.backward(dy, x, y, own, memos[link])
-                if not link.kind.cheap:  # one dw may still be in the making beside the next dx
-                    dxs, late = _in_turn(dxs, late), dws
+                if not link.kind.cheap:
+                    beside = save.exact and work_an_input(link) >= BESIDE
+                    dxs = _in_turn(dxs, late if beside else [*late, *dws])
+                    late = dws if beside else []
                 for place, dx in zip(link.inputs, dxs):
                     if dx is not None:
                         gradients.setdefault(id(place), []).append(dx)
@@ -95,7 +107,7 @@ class _Again:
             return self.stored[key][0]
         return self._compute(place, after)
 
-    def _source(self, place, after):
+    def source(self, place, after):
         """The value of a place as one to compute from, which is not to be had before `after`.
 
         Without that a graph would merge what is computed again with its original, and keep it,
@@ -115,7 +127,7 @@ class _Again:
             else:
                 link = self.segment.producer[key]
                 with keras.name_scope(link.name + "_again", caller=link.layer):
-                    xs = [self._source(x, after) for x in self.segment.sources(link)]
+                    xs = [self.source(x, after) for x in self.segment.sources(link)]
                     own = self.arguments(link, after)
                     value = link.kind.again(xs, own, self.memos[link])
             self.known[key] = value, after

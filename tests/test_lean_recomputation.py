@@ -57,8 +57,17 @@ def pooled(width=24):
     return keras.Model(x, y)
 
 
+def swish():
+    """What is kept is there at once: the sigmoid of it has to wait for the upstream gradient."""
+    x = image(WIDTH, SIZE)
+    y = x
+    for _ in range(4):
+        y = layers.Conv2D(WIDTH, 3, padding="same", activation="silu")(y)
+    return keras.Model(x, y)
+
+
 # By network: the bytes that may be kept for the bytes that stock keeps, the input aside.
-RATIOS = {chain: 0.45, dense_block: 0.2, dropouts: 0.45, pooled: 0.45}
+RATIOS = {chain: 0.45, dense_block: 0.2, dropouts: 0.45, pooled: 0.45, swish: 0.6}
 
 
 def inputs_of(model):
