@@ -81,11 +81,12 @@ def _activation(layer):
 
 
 def _convolution(op, kernels, **settings):
-    """A link of a convolution. Of at most 32 products a result it is cheap: that of an image's
-    three colours, or one that widens few channels to many (MobileNetV2).
+    """A link of a convolution. It is cheap where it has at most 32 products a result and makes
+    much of little: that of an image's three colours, or of few channels (MobileNetV2).
     """
     *size, inputs, filters = kernels[0].shape
-    cheap = op is conv2d and math.prod(size) * inputs <= 32 and filters >= 16
+    widens = filters >= max(16, 2 * inputs * math.prod(settings.get("strides", ())))
+    cheap = op is conv2d and math.prod(size) * inputs <= 32 and widens
     return Pair(functools.partial(op.pair, **settings), kernels, cheap=cheap)
 
 
