@@ -10,7 +10,7 @@ CASES = {
     "densenet121": ((96, 96, 3), 32, 10),
     "mobilenetv2": ((96, 96, 3), 64, 10),
     "efficientnetb0": ((96, 96, 3), 64, 10),
-    "vgg16": ((64, 64, 3), 32, 10),
+    "vgg16": ((64, 64, 3), 64, 10),
     "segnet_basic": ((96, 96, 3), 8, 11),
 }
 # What `lean` is called with (None: stock), and whether XLA compiles the step.

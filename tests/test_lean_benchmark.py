@@ -108,14 +108,14 @@ def test_a_step_moves_every_weight(name):
 
 def test_the_whole_path(tmp_path, capsys):
     file = tmp_path / "figures.json"
-    assert lean.main(["lenet5", "--modes", "lean-graph", *TINY, "--json", str(file)]) == 0
+    assert lean.main(["lenet5", "--modes", "lean-budget-0.5", *TINY, "--json", str(file)]) == 0
     entry = json.loads(file.read_text())["lenet5"]
-    assert list(entry["modes"]) == ["stock-graph", "lean-graph"] and entry["batch"] == 64
+    assert list(entry["modes"]) == ["stock-graph", "lean-budget-0.5"] and entry["batch"] == 64
     for found in entry["modes"].values():
         assert found["ms"] > 0 and found["parameters"] == 61_706
         assert 1 * MB < found["resident"][0] < 100 * MB and found["allocated"][0] > MB
-    assert ratio(entry["modes"], "lean-graph", "kept") < 0.6
-    assert "| lenet5 64x28x28x1 | lean-graph |" in capsys.readouterr().out
+    assert ratio(entry["modes"], "lean-budget-0.5", "kept") < 0.6
+    assert "| lenet5 64x28x28x1 | lean-budget-0.5 |" in capsys.readouterr().out
 
 
 def spec(**settings):

@@ -249,7 +249,9 @@ def test_the_view_of_a_compiled_model_is_compiled_as_it():
 def test_two_devices():
     """MirroredStrategy: each device normalises by its own half of the batch."""
     def run(view_of):
-        strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+        strategy = tf.distribute.MirroredStrategy(
+            ["CPU:0", "CPU:1"],  # a process's collectives are of one dtype: others' are float32
+            cross_device_ops=tf.distribute.ReductionToOneDevice())
         with precision("float64"), strategy.scope():
             keras.utils.set_random_seed(0)
             model = network()
