@@ -32,9 +32,10 @@ WHY = """\
   convolution run again with its pooling in slices of the batch, 1.20 to 1.25 and 0.38; the map
   kept and only its gradient made in slices, 1.09 and 0.78. By default the map is kept, as stock
   does; `budget` or a smaller `save` keep winners.
-- **ResNet50, `budget=0.5`.** A budget counts what is kept, and 0.52 is kept without one; what is
-  left of the peak is the gradients of 23.6 million weights (94 MB), what ops need in passing, and
-  100 MB that a process's first steps cost on every side. `budget=0.3` is in the table.
+- **ResNet50, `budget=0.5`.** A budget counts what is kept (0.52 without one), and with 0.3 the peak
+  is hardly lower: what is computed again of a residual trunk is computed from the last kept place
+  on, all at the stage's end, and each sum is held until its turn comes. The peak also has the
+  gradients of 23.6 million weights (94 MB) and 100 MB that first steps cost on every side.
 - **int8, memory.** Less is kept, but encoding and decoding need maps of float32 in passing, which
   in these networks of one large stage are most of the peak.
 - **PyTorch compiled** fuses normalisation and activation into one pass as well, frees each tensor
@@ -43,10 +44,9 @@ WHY = """\
 - **VGG16, memory.** TensorFlow's own buffers are at 0.68 of stock's, resident memory is higher on
   both sides by what oneDNN's convolutions take in passing, which a network of wide convolutions
   alone has most of.
-- Machines differ: where convolutions are slower beside memory, there is less to win. Of a step of
-  the VGG-like network 765 of 940 ms are convolutions on the machine of this page, the same ones
-  on all sides: 0.81 is what is left if all else took no time at all, but for the overlap of
-  convolutions with it.
+- **Machines differ.** Where convolutions are slower beside memory, there is less to win: in a
+  profile of the VGG-like network's lean step they are 765 of 860 ms of the ops' time, and the
+  same for stock.
 """
 HEADER = ("network", "mode", "step ms", "time", "grown MB", "grown", "allocated MB", "allocated",
           "kept MB", "kept")
