@@ -56,7 +56,8 @@ def main():
         "machine's. A layer keeps the tensors of its forward pass that its backward pass reads, "
         "weights aside. Made by `make bench`.")
     say()
-    say("Lean training has a page of its own: [LEAN.md](LEAN.md).")
+    say("Lean training has pages of its own: [LEAN.md](LEAN.md), and "
+        "[LEAN_ACCURACY.md](LEAN_ACCURACY.md) for int8.")
     say()
     say(f"Machine: {machine()}")
     for title, header, rows, *notes in SECTIONS:

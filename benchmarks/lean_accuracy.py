@@ -26,7 +26,7 @@ PAGE, FIGURES, PICTURE = (Path(__file__).with_name(f"LEAN_ACCURACY.{suffix}")
 SEEDS, BATCH, BAR = range(5), 128, 0.2
 # Data, images of the training part, factor by which images are reduced, epochs, learning rate.
 TASKS = {
-    "lenet5": ("mnist", 60_000, 1, 5, 0.05),
+    "lenet5": ("mnist", 60_000, 1, 4, 0.02),
     "resnet20": ("cifar10", 20_000, 2, 6, 0.1),
 }
 MODES = {"stock": {"color": ORANGE, "label": "stock Keras"},
