@@ -36,14 +36,12 @@ WHY = """\
   is hardly lower: what is computed again of a residual trunk is computed from the last kept place
   on, all at the stage's end, and each sum is held until its turn comes. The peak also has the
   gradients of 23.6 million weights (94 MB) and 100 MB that first steps cost on every side.
-- **int8, memory.** Less is kept, but encoding and decoding need maps of float32 in passing, which
-  in these networks of one large stage are most of the peak.
-- **PyTorch compiled** fuses normalisation and activation into one pass as well, frees each tensor
-  at once, and its allocator gives memory back; TensorFlow's keeps gaps between its buffers
-  (grown over allocated).
-- **VGG16, memory.** TensorFlow's own buffers are at 0.68 of stock's, resident memory is higher on
-  both sides by what oneDNN's convolutions take in passing, which a network of wide convolutions
-  alone has most of.
+- **int8, memory.** Less is kept, but the peak is above the exact mode's: presumably the float32
+  maps that encoding and decoding need in passing. Not profiled yet.
+- **PyTorch compiled.** Not profiled yet. Some of the memory is TensorFlow's allocator, which leaves
+  gaps between its buffers (grown over allocated).
+- **VGG16, memory.** TensorFlow's own buffers are at 0.68 of stock's; resident memory is higher on
+  both sides by what that allocator does not count. Not profiled yet.
 - **Machines differ.** Where convolutions are slower beside memory, there is less to win: in a
   profile of the VGG-like network's lean step they are 765 of 860 ms of the ops' time, and the
   same for stock.

@@ -24,7 +24,8 @@ def lean(model, *, save="float32", budget=None, seed=None):
 
     The view computes what the model computes, with the model's own variables, and its gradients
     are the model's. Of the forward pass it keeps what is dear to compute (the results of
-    convolutions and products, batch statistics, who won in max pooling); what is cheap
+    convolutions and products, batch statistics, who won in max pooling where that is worth the
+    time of finding out, and wherever `budget` or `save` ask for memory); what is cheap
     (normalisation's affine map, activations, padding, concatenation, sums, dropout by its seed)
     it computes again when the backward pass asks for it. The model stays as it is, for saving
     and export.
