@@ -1,9 +1,11 @@
 """What lean training keeps of a model, and what it computes again."""
 
 import warnings
+from collections import defaultdict
 from dataclasses import dataclass, field
 from itertools import groupby
 
+from custom_layers.lean_again import Again
 from custom_layers.lean_cut import minimum_cut
 from custom_layers.lean_graph import Link, Stock
 from custom_layers.lean_pooling import MaxPool
@@ -27,8 +29,12 @@ class Segment:
 
     def __post_init__(self):
         self.producer = {id(link.output): link for link in self.links}
+        self.index = {link: i for i, link in enumerate(self.links)}
+        self.users = defaultdict(list)  # by place: the links that read it
         weights = {}
         for link in self.links:
+            for place in link.inputs:
+                self.users[id(place)].append(link)
             dtype = getattr(link.layer, "compute_dtype", None)
             dtype = dtype if getattr(link.layer, "autocast", True) else None
             weights.update({(id(w), dtype): (w, dtype) for w in link.kind.weights})
@@ -98,14 +104,10 @@ def _choose_winners(segment, compact, memory):
     Behind a convolution of few products a result, finding them would take a sixth of the step's
     time (LeNet-5): there the input is kept, as stock does, unless `memory` goes before time.
     """
-    consumers = {}
-    for link in segment.links:
-        for place in link.inputs:
-            consumers.setdefault(id(place), []).append(link)
     for link in segment.links:
         if isinstance(link.kind, MaxPool):
             worth = memory or _products(segment, link) >= WINNERS_FROM
-            link.kind.keep_winners = worth and not _comes_back(segment, consumers, link)
+            link.kind.keep_winners = worth and not _comes_back(segment, link)
             link.kind.compact = compact
 
 
@@ -118,14 +120,14 @@ def _products(segment, link):
     return float("inf")
 
 
-def _comes_back(segment, consumers, link):
+def _comes_back(segment, link):
     """Whether the input of a pooling link is there in the backward pass anyway.
 
     It is where somebody else reads it, or what it is computed from by cheap links.
     """
     while True:
         (place,) = link.inputs
-        if any(user is not link and "x" in user.kind.reads for user in consumers[id(place)]):
+        if any(user is not link and "x" in user.kind.reads for user in segment.users[id(place)]):
             return True
         link = segment.producer.get(id(place))
         if link is None or "y" in link.kind.reads:
@@ -276,10 +278,11 @@ def _behind(segment, links, found):
 
 
 def _run_again(segment):
-    """The links that run again in the backward pass."""
-    needed = [segment.producer[key] for key in _needs(segment)
-              if key in segment.producer and key not in segment.kept]
-    return _behind(segment, needed, set())
+    """The links that run again in the backward pass, one twice where it runs twice."""
+    again = Again(segment, dict.fromkeys(segment.kept | set(map(id, segment.inputs))))
+    for link in reversed(segment.links):
+        again.read(link, ())
+    return again.runs
 
 
 def _stock_bytes(segment):

@@ -4,7 +4,7 @@ import keras
 import tensorflow as tf
 
 from custom_layers.gradient import differentiable
-from custom_layers.lean_links import Pair
+from custom_layers.lean_again import Again
 from custom_layers.lean_normalization import BatchNormalization
 from custom_layers.lean_plan import work_an_input
 from custom_layers.tracing import compiled_by_xla
@@ -61,14 +61,9 @@ def segment_op(segment, save):
                 if id(link.output) not in gradients:
                     continue
                 dy = _sum(gradients.pop(id(link.output)))
-                reads, after = link.kind.reads, [dy]
                 with keras.name_scope(link.name, caller=link.layer):
-                    # What an op computes of x alone would be computed, and kept, at once.
-                    get = again.source if link.kind.cheap and isinstance(
-                        link.kind, Pair) else again.get
-                    x = [get(p, after) for p in link.inputs] if "x" in reads else None
-                    y = again.get(link.output, after) if "y" in reads else None
-                    own = again.arguments(link, after)
+                    x, y = again.read(link, [dy])
+                    own = again.arguments(link, [dy])
                     dxs, dws = link.kind.backward(dy, x, y, own, memos[link])
                 if not link.kind.cheap:
                     beside = save.exact and work_an_input(link) >= BESIDE
@@ -90,48 +85,24 @@ def segment_op(segment, save):
     return differentiable(pair)
 
 
-class _Again:
-    """The places of a segment in its backward pass: kept, or computed again on demand."""
+class _Again(Again):
+    """With tensors for values, each waiting for others, so that none is there before its time."""
 
-    def __init__(self, segment, given, stored, save, dtypes, arguments, memos):
-        self.segment, self.save, self.dtypes, self.stored = segment, save, dtypes, stored
-        self.given, self.own, self.memos = given, arguments, memos
-        self.known = {}  # by place: its value, and what that waited for
+    def __init__(self, segment, there, stored, save, dtypes, arguments, memos):
+        there |= {key: value for key, (value,) in stored.items()} if save.exact else {}
+        super().__init__(segment, there, {} if save.exact else stored)
+        self.save, self.dtypes, self.own, self.memos = save, dtypes, arguments, memos
 
-    def get(self, place, after):
-        """The value of a place. What is computed for it waits for `after`."""
+    def run(self, link, xs, after):
+        with keras.name_scope(link.name + "_again", caller=link.layer):
+            return link.kind.again(xs, self.arguments(link, after), self.memos[link])
+
+    def decode(self, place, after):
         key = id(place)
-        if key in self.given:
-            return self.given[key]
-        if key in self.stored and self.save.exact:
-            return self.stored[key][0]
-        return self._compute(place, after)
+        return self.save.decode(wait(self.stored[key], after), self.dtypes[key])
 
-    def source(self, place, after):
-        """The value of a place as one to compute from, which is not to be had before `after`.
-
-        Without that a graph would merge what is computed again with its original, and keep it,
-        or compute again all at once what hangs on a place that was computed again before.
-        """
-        key = id(place)
-        if key in self.given or key in self.stored and self.save.exact:
-            return wait([self.get(place, after)], after)[0]
-        value, waited = self._compute(place, after), self.known[key][1]
-        return value if waited is after else wait([value], after)[0]
-
-    def _compute(self, place, after):
-        key = id(place)
-        if key not in self.known:
-            if key in self.stored:
-                value = self.save.decode(wait(self.stored[key], after), self.dtypes[key])
-            else:
-                link = self.segment.producer[key]
-                with keras.name_scope(link.name + "_again", caller=link.layer):
-                    xs = [self.source(x, after) for x in self.segment.sources(link)]
-                    own = self.arguments(link, after)
-                    value = link.kind.again(xs, own, self.memos[link])
-            self.known[key] = value, after
-        return self.known[key][0]
+    def wait(self, value, after):
+        return wait([value], after)[0]
 
     def arguments(self, link, after):
         """A link's weights, and its constants made to wait: a seed would be drawn from at once."""

@@ -52,9 +52,11 @@ class Int8:
         step = (high - low) / 255
         inverse = tf.math.divide_no_nan(tf.ones((), wide.dtype), step)
         shape = tf.shape(t)
-        place = tf.random.stateless_uniform(tf.concat([[1], shape[1:]], 0), seed, dtype=wide.dtype)
-        sample = tf.random.stateless_uniform(
-            tf.concat([shape[:1], tf.ones_like(shape[1:])], 0), seed + 1, dtype=wide.dtype)
+        with tf.control_dependencies([step]):  # else all layers' draws are made first, and held
+            place = tf.random.stateless_uniform(
+                tf.concat([[1], shape[1:]], 0), seed, dtype=wide.dtype)
+            sample = tf.random.stateless_uniform(
+                tf.concat([shape[:1], tf.ones_like(shape[1:])], 0), seed + 1, dtype=wide.dtype)
         draws = place + sample
         draws = draws - tf.floor(draws)
         q = tf.clip_by_value(tf.floor((wide - low) * inverse + draws), 0, 255)

@@ -74,7 +74,8 @@ def test_a_budget_is_kept_for_more_work(name):
     for plan, budget in zip(plans[1:], (0.4, 0.3, 0.2)):
         assert plan.kept_bytes <= budget * plan.stock_bytes
     work = [plan.more_work for plan in plans]
-    assert work == sorted(work) and work[0] < 0.02 < work[-1] < 1
+    assert work == sorted(work)
+    assert work[0] < 0.025 < work[-1] < 1  # ResNet-20 runs its first convolution twice
 
 
 @pytest.mark.parametrize(("channels", "settings", "winners"), [

@@ -15,6 +15,7 @@ from keras import layers
 from lean_cases import image, unit
 from tensorflow.python.eager import context
 
+from benchmarks import lean_step
 from benchmarks.memory import kept_bytes
 from custom_layers.lean import lean
 
@@ -242,3 +243,46 @@ def test_a_smaller_budget_keeps_less_and_computes_the_same():
         assert found <= 1.02 * budget * stock, f"{found:,} of {stock:,} bytes"
     expected = np.asarray(model(x))
     np.testing.assert_allclose(lean(model, budget=0.2)(x), expected, rtol=1e-5, atol=1e-5)
+
+
+def trunk(blocks=6):
+    """A stage of a residual network: a narrow convolution and a wide one in each block."""
+    x = image(3, SIZE)
+    y = layers.Conv2D(4 * WIDTH, 3, padding="same")(x)
+    for _ in range(blocks):
+        narrow = unit(y, WIDTH)
+        wide = layers.BatchNormalization()(layers.Conv2D(4 * WIDTH, 1)(layers.ReLU()(narrow)))
+        y = layers.ReLU()(layers.Add()([y, wide]))
+    return keras.Model(x, layers.Conv2D(4 * WIDTH, 3, padding="same")(y))
+
+
+def taken(view, x):
+    """The most that TensorFlow's allocator gives out in a step."""
+    weights = [v.value for v in view.trainable_variables]
+
+    @tf.function
+    def step(x):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(view(x, training=True) ** 2)
+        return [tf.reduce_sum(g) for g in tape.gradient(loss, weights)]
+
+    step(x)
+    before = lean_step.memory()["current"]
+    tf.config.experimental.reset_memory_stats(lean_step.DEVICE)
+    step(x)
+    return lean_step.memory()["peak"] - before
+
+
+def test_int8_makes_the_draws_of_a_map_when_it_is_there():
+    """They hang on a seed alone: all layers' at once would take as much as what is not kept."""
+    model = chain(10)
+    x = tf.tile(inputs_of(model), [16, 1, 1, 1])
+    assert taken(lean(model, save="int8"), x) <= 0.7 * taken(lean(model), x)
+
+
+@pytest.mark.parametrize("settings", [{}, {"budget": 0.25}, {"save": "int8"}])
+def test_a_trunk_is_not_held_at_once(settings):
+    """What its stage's end needs of every block is handed on, and computed again block by block."""
+    model = trunk()
+    x = tf.tile(inputs_of(model), [16, 1, 1, 1])
+    assert taken(lean(model, **settings), x) <= 0.6 * taken(model, x)
