@@ -41,17 +41,28 @@ Seed = option(int, "Decides the split, the first weights, the order of the image
 ImageSize = option(int | None, "Side in pixels that images are resized to.")
 SkipCorrupt = option(bool, "Leave out images that cannot be read, and count them.",
                      "--skip-corrupt")
-Augment = option(str | None, "Random changes of training images: shift, flip, both "
-                             "(flip,shift) or none.")
+Augment = option(str | None, "Random changes of training images, as in flip,rotate=15: flip, "
+                             "alternate-flip, shift, crop, rotate, scale, squeeze, shear, "
+                             "brightness, elastic, each with an amount or its usual one; or none.")
 Patience = option(int | None, "Stop when the best epoch is this many epochs old.")
 Tuner = option(str, "random or bayesian.")
 Trials = option(int, "Trials of the search.")
 To = option(Path, "The folder of exported models.")
 Searchable = option(str, "A network with a search space.")
-BatchSize = option(int, "Images a step.")
-Optimizer = option(str, "sgd, momentum, nesterov, adagrad, rmsprop or adam.")
+BatchSize = option(int, "Images a step; 0: all.")
+Optimizer = option(str, "sgd, momentum, nesterov, adagrad, rmsprop, adam, or rprop (with "
+                        "--batch-size 0).")
 LearningRate = option(float, "The optimiser's step size.")
-Schedule = option(str, "How the step size changes: constant or cosine (to 0).")
+Schedule = option(str, "How the step size changes: constant, step (a tenth at 1/2 and 3/4), "
+                       "exponential (to a hundredth) or cosine (to 0).")
+Warmup = option(float, "Epochs in which the step size rises from 0.")
+LabelSmoothing = option(float, "The part of each label that all classes share.")
+Ema = option(float | None, "Keep the moving average of the weights, by this factor a step (0.99).")
+Width = option(float | None, "The factor of all channels of the network.  [default: 1]")
+From = option(str | None, "Start from the weights of this run, under a new head.", "--from")
+Freeze = option(int, "With --from: so many of the first layers with weights stay as they are.")
+HeadLearningRate = option(float | None, "With --from: the head's step size.  "
+                                        "[default: --learning-rate]")
 WeightDecay = option(float, "lambda of the penalty 1/2 lambda W^2.")
 Lean = option(str | None, "Train in half the memory: what is kept for the backward pass is stored "
                           "as float32 (exact), bfloat16 or int8.")
@@ -61,9 +72,24 @@ FiguresFolder = option(Path, "The folder they are written to.")
 Samples = option(Path | None, "A folder to write a test image of each class to, as PNG files.")
 Memory = option(bool, "Show what the network keeps for its backward pass, stock and lean.",
                 "--memory")
-Side = option(int, "Side in pixels of the images, for --memory.")
+Side = option(int | None, "Side in pixels of the images.  [default: the network's own]")
 Model = argument(str, "A network: `handgrad models` lists them.")
 OneModel = argument(str | None, "A network.  [default: all]")
+RunNames = argument(list[str], "The names of runs on the same data, or their folders.")
+EnsembleName = option(str, "The model's name.", "--name")
+Views = option(str | None, "Average over views of each image as well: flip, shift (by a pixel, "
+                           "five), or both.")
+Features = option(str, "pixels, hog, or both.")
+Reduction = option(str, "none, pca, lda, or a selection: chi-square, mutual-information, "
+                        "correlation, elimination, l1; several with commas.")
+Classifier = option(str, "svm, knn, or both.")
+Limit = option(int | None, "Use so many training images.  [default: all]")
+FeaturesOf = option(str | None, "Also by the features that the network of this run has learned, "
+                                "on the run's data.")
+StudyName = argument(str | None, "init, bn, decay, dropout, optimizers or overfit.  "
+                                 "[default: list them]")
+RecipeName = argument(str | None, "A recipe.  [default: list them]")
+Seeds = option(int | None, "How many trainings.  [default: the recipe's own number]")
 RunName = argument(str, "The name of a run, or its folder.")
 Exported = argument(Path, "saved_models/NAME, or one version of it.")
 Files = argument(list[Path], "Images, or folders of them.")
@@ -121,8 +147,10 @@ def train(
     batch_size: BatchSize = 32,
     optimizer: Optimizer = "adam",
     learning_rate: LearningRate = 1e-3,
-    schedule: Schedule = "constant", weight_decay: WeightDecay = 0.0,
-    augment: Augment = None, patience: Patience = None, lean: Lean = None, seed: Seed = 0,
+    schedule: Schedule = "constant", warmup: Warmup = 0.0, weight_decay: WeightDecay = 0.0,
+    label_smoothing: LabelSmoothing = 0.0, ema: Ema = None, augment: Augment = None,
+    patience: Patience = None, lean: Lean = None, width: Width = None, start_from: From = None,
+    freeze: Freeze = 0, head_learning_rate: HeadLearningRate = None, seed: Seed = 0,
     name: Name = None, image_size: ImageSize = None, skip_corrupt: SkipCorrupt = False,
     resume: Resume = False, overwrite: Overwrite = False, as_json: Json = False,
     debug: Debug = False,
@@ -132,8 +160,11 @@ def train(
     from app.commands import train as train_command
 
     config = _config(model, data, epochs=epochs, batch_size=batch_size, optimizer=optimizer,
-                     learning_rate=learning_rate, schedule=schedule, weight_decay=weight_decay,
-                     augment=augment, patience=patience, lean=lean, seed=seed,
+                     learning_rate=learning_rate, schedule=schedule, warmup=warmup,
+                     weight_decay=weight_decay, label_smoothing=label_smoothing, ema=ema,
+                     augment=augment, patience=patience, lean=lean,
+                     sizes={} if width is None else {"width": width}, start_from=start_from,
+                     freeze=freeze, head_learning_rate=head_learning_rate, seed=seed,
                      image_size=image_size, skip_corrupt=skip_corrupt)
     train_command(config, name or _name(model, data), resume=resume, overwrite=overwrite)
 
@@ -162,6 +193,19 @@ def export(
     from app.commands import export as export_command
 
     export_command(run, name, to)
+
+
+@app.command()
+@chatty
+def ensemble(
+    runs: RunNames, name: EnsembleName, to: To = Path("saved_models"), views: Views = None,
+    as_json: Json = False, debug: Debug = False,
+):
+    """Average the predictions of several runs, test them once, export them as one model."""
+    quiet_tensorflow()
+    from app.ensemble_command import export_ensemble
+
+    export_ensemble(runs, name, to, views)
 
 
 @app.command()
@@ -219,18 +263,60 @@ def data_sets(
 @chatty
 def models(
     name: OneModel = None, memory: Memory = False, batch_size: BatchSize = 32,
-    image_size: Side = 28, as_json: Json = False, debug: Debug = False,
+    image_size: Side = None, as_json: Json = False, debug: Debug = False,
 ):
-    """List the networks, with their exact trainable parameters; or the memory that one takes."""
+    """List the networks, with their exact trainable parameters; or show one, layer by layer."""
     quiet_tensorflow()
+    from app.model_listing import list_models, show_memory, show_model
+
     if memory:
-        from app.memory_listing import list_memory
-
-        list_memory(name, batch_size, image_size)
+        show_memory(name, batch_size, image_size)
+    elif name is None:
+        list_models()
     else:
-        from app.commands import list_models
+        show_model(name, image_size)
 
-        list_models(name)
+
+@app.command()
+@chatty
+def baseline(
+    data: Data = "digits", features: Features = "pixels,hog", reduction: Reduction = "none,pca",
+    classifier: Classifier = "svm,knn", limit: Limit = None, run: FeaturesOf = None,
+    seed: Seed = 0, as_json: Json = False, debug: Debug = False,
+):
+    """Classical baselines by scikit-learn on the same parts of the data; what learning buys."""
+    quiet_tensorflow()
+    from app.baseline_command import show_baselines
+
+    show_baselines(data, features, reduction, classifier, limit=limit, run=run, seed=seed)
+
+
+@app.command()
+@chatty
+def recipe(
+    name: RecipeName = None, seeds: Seeds = None, as_json: Json = False, debug: Debug = False,
+):
+    """Run a kept configuration, its result beside the published one; or list them."""
+    quiet_tensorflow()
+    from app.recipe_commands import list_recipes, run_recipe
+
+    if name is None:
+        list_recipes()
+    else:
+        return run_recipe(name, seeds)
+
+
+@app.command()
+@chatty
+def study(
+    name: StudyName = None, data: Data = "digits", to: FiguresFolder = Path("figures"),
+    seed: Seed = 0, as_json: Json = False, debug: Debug = False,
+):
+    """What initial values, BN, weight decay, dropout and optimisers do: numbers and pictures."""
+    quiet_tensorflow()
+    from app.study_command import show_study
+
+    show_study(name, data, to, seed)
 
 
 @app.command()

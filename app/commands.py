@@ -10,7 +10,7 @@ from app import data as data_sets
 from app import training
 from app.console import console
 from app.errors import HandgradError, UsageError, unknown
-from app.models import CATALOGUE_CLASSES, CATALOGUE_INPUT, MODELS, find
+from app.models import find
 from app.results import card, finish, memory, seconds, trainable_parameters
 from app.runs import Run, read_json
 from custom_layers.byte_sizes import shown
@@ -26,6 +26,8 @@ def start(config, name, *, resume, overwrite):
     if data.skipped:
         console.note(f"left out {len(data.skipped)} files that cannot be read: "
                      + ", ".join(data.skipped))
+    if config.start_from:
+        config = replace(config, start_from=str(Run.open(config.start_from).path))
     config = replace(config, fingerprint=data.fingerprint)
     training.check(config, data)
     run = Run.start(name, config, resume=resume, overwrite=overwrite)
@@ -51,7 +53,7 @@ def train(config, name, *, resume, overwrite):
     finish(run, data, model, evaluation)
     epochs, best = len(run.history()), training.best_epoch(run.history())
     rows, values = {"epochs": f"{epochs}, the best is {best}"}, {}
-    kept = memory(run, model)
+    kept = memory(run, data, model)
     if kept:
         rows["memory"] = (f"{shown(kept.lean)} kept for the backward pass of a batch, "
                           f"{kept.ratio:.0%} of stock's {shown(kept.stock)}")
@@ -180,17 +182,3 @@ def write_samples(data, folder):
         for image in data.test.images[data.test.labels == label][:1]:
             pixels = image[..., 0] if image.shape[-1] == 1 else image
             Image.fromarray(pixels).save(folder / f"{name.replace('/', '_')}.png")
-
-
-def list_models(name=None):
-    rows = []
-    for name, function in (MODELS if name is None else {name: find(name)}).items():
-        model = function(CATALOGUE_INPUT, CATALOGUE_CLASSES)
-        rows.append({"name": name, "parameters": trainable_parameters(model),
-                     "input": list(CATALOGUE_INPUT), "classes": CATALOGUE_CLASSES,
-                     "what": function.__doc__.splitlines()[0]})
-    table = Table("name", "parameters", "what", title="on 28x28x1 images of 10 classes",
-                  title_justify="left")
-    for row in rows:
-        table.add_row(row["name"], f"{row['parameters']:,}", row["what"])
-    console.result({"models": rows}, table)

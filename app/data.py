@@ -136,10 +136,11 @@ def batches(split, batch_size, *, epochs=1, first_epoch=0, shuffle_seed=None, au
         batch_size: images a batch. Larger than the split is an error in training, that is with
             `shuffle_seed`; without it, all images make one batch.
         shuffle_seed: shuffles each epoch anew; None keeps the order.
-        augment: names out of `app.augmentation.AUGMENTATIONS`, such as "shift" or "flip,shift".
+        augment: names out of `app.augmentation.AUGMENTATIONS`, each with an amount or without,
+            such as "shift" or "flip,rotate=15".
     """
     count, (height, width) = len(split), split.images.shape[1:3]
-    transforms = augmentation.parse(augment)
+    chosen = augmentation.parse(augment)
     if batch_size < 1 or shuffle_seed is not None and batch_size > count:
         raise UsageError(
             f"The batch size must be 1 to {count}, the number of training images. "
@@ -147,25 +148,28 @@ def batches(split, batch_size, *, epochs=1, first_epoch=0, shuffle_seed=None, au
         )
     seed = shuffle_seed or 0
     images, labels = _tensors(split)
+    bent = any(name == "elastic" for name, _ in chosen)
 
     def epoch_batches(epoch):
         order = tf.range(count)
         if shuffle_seed is not None:
             order = tf.random.experimental.stateless_shuffle(order, tf.stack([seed, epoch]))
-        parts = [order]
-        if transforms:
-            maps = augmentation.draw(transforms, count, height, width, seed, epoch)
-            parts.append(tf.gather(maps, order))
-        return tf.data.Dataset.from_tensor_slices(tuple(parts)).batch(batch_size)
+        drawn = augmentation.draw(chosen, count, height, width, seed, epoch)
+        drawn = {name: tf.gather(rows, order) for name, rows in drawn.items()}
+        parts = tf.data.Dataset.from_tensor_slices((order, drawn)).batch(batch_size)
+        if not bent:
+            return parts
+        bank = augmentation.displacements(height, width, seed, epoch)
+        return tf.data.Dataset.zip(parts, tf.data.Dataset.from_tensors(bank).repeat())
 
-    def gather(indices, *maps):
-        batch = tf.gather(images, indices)
-        if maps:
-            batch = augmentation.apply(batch, *maps)
-        return tf.cast(batch, tf.float32) / 255, tf.gather(labels, indices)
+    def gather(part, bank=None):
+        indices, drawn = part
+        return (augmentation.apply(tf.gather(images, indices), drawn, bank),
+                tf.gather(labels, indices))
 
     dataset = tf.data.Dataset.range(first_epoch, epochs).flat_map(epoch_batches)
-    dataset = dataset.map(gather, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    dataset = dataset.map(gather if bent else lambda *part: gather(part),
+                          num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     total = steps(split, batch_size) * max(0, epochs - first_epoch)
     return dataset.apply(tf.data.experimental.assert_cardinality(total)).prefetch(tf.data.AUTOTUNE)
 

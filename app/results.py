@@ -7,7 +7,7 @@ import numpy as np
 
 from app.report import write_report
 from app.runs import read_json, write_json
-from app.training import first_filters
+from app.training import batch_size, first_filters, training_part
 from custom_layers.lean import memory_report
 
 
@@ -38,16 +38,17 @@ def finish(run, data, model, evaluation, exported=None):
         final_filters=first_filters(model),
         trials=before,
         export=exported,
-        memory=memory(run, model),
+        memory=memory(run, data, model),
         seconds=spent,
     )
 
 
-def memory(run, model):
+def memory(run, data, model):
     """What a batch of a lean run keeps, as a `MemoryReport`; None of another run."""
     config = run.config
     if config.lean:
-        return memory_report(model, batch_size=config.batch_size, save=config.lean)
+        size = batch_size(config, training_part(config, data))
+        return memory_report(model, batch_size=size, save=config.lean)
 
 
 def exported_before(run):

@@ -26,6 +26,12 @@ class Config:
             other data.
         search: sizes, batch size, optimizer, learning rate and weight decay are searched; what
             stands here of them is not used.
+        batch_size: images a step; 0 is all of them.
+        warmup: epochs in which the learning rate rises.
+        ema: the factor of the moving average of the weights that is validated and kept.
+        start_from: the folder of the run whose weights the network starts from, but for its head.
+        freeze: so many of its first layers with weights stay as they are.
+        head_learning_rate: that of the head; None: as all others.
         lean: how lean training stores what it keeps: "float32", "bfloat16", "int8"; None trains as
             usual.
         on_train_and_validation: the validation part is trained on as well.
@@ -38,10 +44,16 @@ class Config:
     optimizer: str = "adam"
     learning_rate: float = 1e-3
     schedule: str = "constant"
+    warmup: float = 0.0
     weight_decay: float = 0.0
+    label_smoothing: float = 0.0
+    ema: float | None = None
     augment: str | None = None
     patience: int | None = None
     lean: str | None = None
+    start_from: str | None = None
+    freeze: int = 0
+    head_learning_rate: float | None = None
     seed: int = 0
     image_size: int | None = None
     skip_corrupt: bool = False
@@ -51,13 +63,15 @@ class Config:
     fingerprint: str = ""
 
     def __post_init__(self):
-        for name in ("epochs", "batch_size", "patience"):
+        for name, least in (("epochs", 1), ("batch_size", 0), ("patience", 1)):
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UsageError(f"--{name.replace('_', '-')} must be at least 1. "
+            if value is not None and value < least:
+                raise UsageError(f"--{name.replace('_', '-')} must be at least {least}. "
                                  f"Received: {value}")
-        if not 0 < self.learning_rate < math.inf:
-            raise UsageError(f"--learning-rate must be above 0. Received: {self.learning_rate}")
+        for name in ("learning_rate", "head_learning_rate"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise UsageError(f"--{name.replace('_', '-')} must be above 0. Received: {value}")
         if not 0 <= self.weight_decay < math.inf:
             raise UsageError(f"--weight-decay must be at least 0. Received: {self.weight_decay}")
 
@@ -183,10 +197,10 @@ class Run:
             writer.writerows(rows)
 
     def model(self):
-        """The best model of the run."""
+        """The best model of the run, from images to logits."""
         import keras
 
-        import custom_layers  # noqa: F401  registers the layers that the file names
+        from app.models import served  # with it come the layers that the file names
 
         path = self.path / "best.keras"
         if not path.exists():
@@ -194,7 +208,7 @@ class Run:
                 f"Run '{self.name}' has no trained model yet ({path} is missing). "
                 "Continue it with --resume."
             )
-        return keras.models.load_model(path)
+        return served(keras.models.load_model(path))
 
 
 class replacing:

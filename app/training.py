@@ -5,66 +5,46 @@ import time
 import keras
 import numpy as np
 
+from app.compiling import Averaged, compile_model, current_rate
 from app.data import batches, join, steps
-from app.errors import HandgradError, unknown
+from app.errors import HandgradError, UsageError, unknown
 from app.models import build
-from app.runs import replacing
-from custom_layers import SoftmaxCrossEntropy
+from app.runs import Run, replacing
+from app.schedules import learning_rate
+from app.transfer import head_of, statistics_of, transfer
 from custom_layers.lean import lean
 from custom_layers.lean_storage import SAVES
-
-OPTIMIZERS = {
-    "sgd": keras.optimizers.SGD,
-    "momentum": lambda rate: keras.optimizers.SGD(rate, momentum=0.9),
-    "nesterov": lambda rate: keras.optimizers.SGD(rate, momentum=0.9, nesterov=True),
-    "adagrad": keras.optimizers.Adagrad,
-    "rmsprop": keras.optimizers.RMSprop,
-    "adam": keras.optimizers.Adam,
-}
-
-
-SCHEDULES = {
-    "constant": lambda rate, steps: rate,
-    "cosine": keras.optimizers.schedules.CosineDecay,
-}
-
-
-def compile_model(model, *, optimizer="adam", learning_rate=1e-3):
-    """Compiles for classification: softmax and cross entropy on logits, and accuracy.
-
-    learning_rate: a number or a Keras schedule.
-    """
-    if optimizer not in OPTIMIZERS:
-        raise unknown("optimizer", optimizer, list(OPTIMIZERS))
-    model.compile(
-        OPTIMIZERS[optimizer](learning_rate),
-        loss=SoftmaxCrossEntropy(),
-        metrics=[keras.metrics.SparseCategoricalAccuracy("accuracy")],
-    )
-    return model
 
 
 def new_model(config, data):
     """The compiled network of a config, its weights drawn from the config's seed."""
-    if config.schedule not in SCHEDULES:
-        raise unknown("schedule", config.schedule, list(SCHEDULES))
     if config.lean not in (None, *SAVES):
         raise unknown("way to store what lean training keeps", config.lean, list(SAVES))
+    if config.start_from is None and (config.freeze or config.head_learning_rate):
+        raise UsageError("--freeze and --head-learning-rate need --from RUN, a trained network.")
+    source = Run.open(config.start_from).model() if config.start_from else None
     keras.utils.set_random_seed(config.seed)
     model = build(
-        config.model, data.image_shape, len(data.class_names), statistics=data.statistics(),
+        config.model, data.image_shape, len(data.class_names),
+        statistics=statistics_of(source) if source else data.statistics(),
         weight_decay=config.weight_decay, **config.sizes,
     )
-    total = config.epochs * steps(training_part(config, data), config.batch_size)
-    rate = SCHEDULES[config.schedule](config.learning_rate, total)
-    return compile_model(model, optimizer=config.optimizer, learning_rate=rate)
+    if source:
+        transfer(model, source, freeze=config.freeze)
+    train = training_part(config, data)
+    rate = learning_rate(config.schedule, config.learning_rate, config.epochs,
+                         steps(train, batch_size(config, train)), config.warmup)
+    return compile_model(model, network=config.model, optimizer=config.optimizer,
+                         learning_rate=rate, label_smoothing=config.label_smoothing,
+                         ema=config.ema, head_learning_rate=config.head_learning_rate,
+                         head=head_of(model))
 
 
 def check(config, data):
     """Raises UsageError where the network, the data and the settings do not fit together."""
     new_model(config, data)
-    batch_size = 1 if config.search else config.batch_size
-    batches(training_part(config, data), batch_size, shuffle_seed=config.seed,
+    train = training_part(config, data)
+    batches(train, 1 if config.search else batch_size(config, train), shuffle_seed=config.seed,
             augment=config.augment)
 
 
@@ -73,24 +53,45 @@ def training_part(config, data):
     return join(data.train, data.validation) if config.on_train_and_validation else data.train
 
 
+def batch_size(config, train):
+    """Images a step; 0 stands for all of them."""
+    return config.batch_size or len(train)
+
+
 def fit(model, config, train, validation=None, *, first_epoch=0, callbacks=(), verbose=0):
     """Trains for the config's epochs, from `first_epoch` on. Returns Keras's `History`.
 
     What an epoch sees depends on the seed and the epoch's number alone.
     """
-    size = config.batch_size
+    size, outputs = batch_size(config, train), len(getattr(model, "model", model).outputs)
+
+    def labelled(dataset):
+        """With the same labels for each output."""
+        return dataset if outputs == 1 else dataset.map(lambda x, y: (x, (y,) * outputs))
+
     dataset = batches(train, size, epochs=config.epochs, first_epoch=first_epoch,
                       shuffle_seed=config.seed, augment=config.augment)
+    averaged = [Averaged(resumed=first_epoch > 0)] if config.ema else []
     return model.fit(
-        dataset,
+        labelled(dataset),
         epochs=config.epochs,
         initial_epoch=first_epoch,
         steps_per_epoch=steps(train, size),
-        validation_data=None if validation is None else batches(validation, max(size, 256)),
-        callbacks=[Finite(), Reseed(config.seed), *callbacks],
+        validation_data=None if validation is None else labelled(
+            batches(validation, max(size, 256))),
+        callbacks=[FirstOutput(), Finite(), Reseed(config.seed), *averaged, *callbacks],
         shuffle=False,  # the batches are shuffled already
         verbose=verbose,
     )
+
+
+class FirstOutput(keras.callbacks.Callback):
+    """Of a network with several outputs: the accuracy of the logits is the accuracy."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        for part in ("", "val_"):
+            if f"{part}logits_accuracy" in logs:
+                logs[f"{part}accuracy"] = logs.pop(f"{part}logits_accuracy")
 
 
 class Finite(keras.callbacks.Callback):
@@ -155,7 +156,7 @@ class Checkpoints(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         logs = {name: float(value) for name, value in logs.items()}
-        rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+        rate = current_rate(self.model.optimizer)
         seconds = round(time.perf_counter() - self.started, 3)
         self.rows.append({"epoch": epoch, **logs, "learning_rate": rate, "seconds": seconds})
         if best_epoch(self.rows) == len(self.rows):

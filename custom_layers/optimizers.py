@@ -1,4 +1,4 @@
-"""Rprop: steps of adaptive size by the signs of the gradient alone."""
+"""What Keras's optimizers lack: Rprop, and a warm-up before any schedule."""
 
 import numbers
 
@@ -110,3 +110,42 @@ class Rprop(keras.optimizers.Optimizer):
             "min_step": self.min_step,
             "max_step": self.max_step,
         }
+
+
+@register
+class Warmup(keras.optimizers.schedules.LearningRateSchedule):
+    """Rises to a schedule's first rate in equal steps, then follows the schedule from its start.
+
+        rate(step) = (step + 1) / (steps + 1) * first   for step < steps,   first = schedule(0)
+                   = schedule(step - steps)             from there on
+
+    Args:
+        schedule: a rate, or a `LearningRateSchedule`.
+        steps: of the warm-up, at least 1.
+
+    Source: Goyal et al., Accurate, Large Minibatch SGD: Training ImageNet in 1 Hour, 2017,
+    section 2.2 (gradual warm-up).
+    """
+
+    def __init__(self, schedule, steps):
+        if not isinstance(steps, int) or steps < 1:
+            raise ValueError(f"`steps` must be an integer >= 1. Received: steps={steps}")
+        if isinstance(schedule, dict):
+            schedule = keras.optimizers.schedules.deserialize(schedule)
+        self.schedule, self.steps = schedule, steps
+
+    def __call__(self, step):
+        step = tf.cast(step, tf.float32)
+        rising = self._rate(tf.zeros_like(step)) * (step + 1) / (self.steps + 1)
+        return tf.where(step < self.steps, rising,
+                        self._rate(tf.maximum(step - self.steps, 0)))
+
+    def _rate(self, step):
+        rate = self.schedule(step) if callable(self.schedule) else self.schedule
+        return tf.cast(rate, tf.float32)
+
+    def get_config(self):
+        schedule = self.schedule
+        if callable(schedule):
+            schedule = keras.optimizers.schedules.serialize(schedule)
+        return {"schedule": schedule, "steps": self.steps}

@@ -17,7 +17,7 @@ from app.console import execute
 from app.runs import read_json
 
 COMMANDS = ("run", "tune", "train", "evaluate", "export", "predict", "check", "figures", "data",
-            "models", "layers")
+            "models", "layers", "recipe", "study", "baseline", "ensemble")
 
 
 @pytest.fixture
@@ -186,6 +186,17 @@ def test_figures(result, tmp_path):
     ("train mlp --learning-rate -1", 2, "--learning-rate must be above 0. Received: -1.0"),
     ("train mlp --epochs 0", 2, "--epochs must be at least 1. Received: 0"),
     ("train mlp --epochs two", 2, "Invalid value for '--epochs': "),
+    ("train mlp --batch-size -1", 2, "--batch-size must be at least 0. Received: -1"),
+    ("train mlp --width 2", 2, "The network 'mlp' has no setting 'width'. It has: hidden, "),
+    ("train nin --width -1", 2, "`width`, the factor of all channels, must be above 0"),
+    ("train vgg-d --data small.npz", 2, "VGG D needs images of at least 32x32 pixels (five 2x2 "
+     "pools: 32, 16, 8, 4, 2, 1). Received: 8x8. Enlarge them with --image-size 32"),
+    ("train mlp --from nowhere", 2, "There is no run 'nowhere'"),
+    ("train mlp --freeze 1", 2, "need --from RUN"),
+    ("train mlp --data small.npz --from trained --freeze 3 --name tuned", 2,
+     "--freeze must be 0 to 2, the layers with weights below the head of 'mlp'. Received: 3"),
+    ("train lenet5 --data small.npz --from trained --name tuned", 2, "layer 'C1'"),
+    ("train mlp --warmup 8", 2, "--warmup must be at least 0 and below the 8 epochs"),
     ("train mlp --patience 0", 2, "--patience must be at least 1. Received: 0"),
     ("train mlp --epoch 2", 2, "No such option: --epoch"),
     ("train", 2, "Missing argument '"),

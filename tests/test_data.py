@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app import data
+from app.augmentation import AUGMENTATIONS
 from app.errors import HandgradError, UsageError
 from app.split import Source, Split, divide
 
@@ -189,7 +190,7 @@ def test_shuffled_labels_stay_with_their_images():
         np.testing.assert_array_equal(x[:, 0, 0, 0] % 7, y)
 
 
-@pytest.mark.parametrize("augment", [None, "shift", "flip,shift"])
+@pytest.mark.parametrize("augment", [None, "shift", "flip,shift", "elastic,brightness,rotate"])
 @pytest.mark.parametrize("seed", [0, 2**32 - 1])
 def test_resumed_batches_equal_uninterrupted_ones(augment, seed):
     split, settings_ = textured(20), {"shuffle_seed": seed, "augment": augment}
@@ -248,7 +249,7 @@ def test_shift_moves_by_whole_pixels_within_reach():
 
 
 def test_flip_and_shift_together():
-    split = textured(100, shape=(10, 10, 3))
+    split = textured(200, shape=(10, 10, 3))
     both = set()
     for image, result in zip(split.images, augmented(split, "flip,shift")):
         found = [
@@ -262,11 +263,13 @@ def test_flip_and_shift_together():
     assert len(both) == 18
 
 
-def test_augmentation_differs_by_epoch_and_not_by_batch():
+@pytest.mark.parametrize("augment", AUGMENTATIONS)
+def test_augmentation_differs_by_epoch_and_not_by_batch(augment):
     split = textured(30)
-    assert (augmented(split, "shift", 0) != augmented(split, "shift", 1)).any()
-    in_batches = [x for x, _ in read(data.batches(split, 7, augment="shift"))]
-    np.testing.assert_array_equal(np.concatenate(in_batches), augmented(split, "shift"))
+    first = augmented(split, augment, 0)
+    assert (first != augmented(split, augment, 1)).any() and (first != split.images).any()
+    in_batches = [x for x, _ in read(data.batches(split, 7, augment=augment))]
+    np.testing.assert_array_equal(np.concatenate(in_batches), first)
 
 
 def test_unknown_augmentation():

@@ -5,8 +5,8 @@ import pytest
 import tensorflow as tf
 from keras import layers
 from memory_cases import B, floats, model_of, stock_of
+from model_cases import ALL, small
 
-from app.models import MODELS, build
 from custom_layers.gradient_memory import trace
 from custom_layers.lean_report import memory_report
 
@@ -230,9 +230,9 @@ def test_several_inputs_and_outputs():
             assert memory_report(model, shapes, B).rows == report.rows
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", ALL)
 def test_every_network_of_the_catalogue(name):
-    report = memory_report(build(name, (28, 28, 1), 10), 8)
+    report = memory_report(small(name), batch_size=8)
     assert report.lean <= report.stock <= report.stock_peak and report.unknown == []
     assert all(row.layer != "other" for row in report.rows)
     assert report.stock > 0 or name == "perceptron"

@@ -45,7 +45,7 @@ def start(folder, data, **settings):
 def test_defaults_are_the_plain_model(name):
     hp = keras_tuner.HyperParameters()
     sizes = choose(hp, name, 1000)["sizes"]
-    plain = inspect.signature(MODELS[name]).parameters
+    plain = inspect.signature(MODELS[name].function).parameters
     assert {k: plain[k].default for k in sizes} == {
         k: tuple(v) if isinstance(v, list) else v for k, v in sizes.items()}
     model = space(name, (28, 28, 1), 10, 1000)(keras_tuner.HyperParameters())

@@ -13,19 +13,19 @@ import numpy as np
 import pytest
 
 from app import data as data_sets
+from app.compiling import OPTIMIZERS, compile_model
 from app.errors import HandgradError, UsageError
 from app.models import build
 from app.runs import Config, Run
 from app.split import Split
-from app.training import (
-    OPTIMIZERS, Checkpoints, best_epoch, check, compile_model, first_filters, fit, new_model, train,
-)
+from app.training import Checkpoints, best_epoch, check, first_filters, fit, new_model, train
 from custom_layers import SoftmaxCrossEntropy
 
-# Dropout, augmentation, a schedule and patience: all that a resumed training could get wrong.
+# Dropout, augmentation, a schedule, an average of the weights and patience: all that a resumed
+# training could get wrong.
 CONFIG = Config("lenet5", "digits", epochs=6, batch_size=64, learning_rate=3e-3, schedule="cosine",
-                augment="shift", patience=5, sizes={"filters": [2, 3], "units": [9, 8],
-                                                    "dropout": 0.3})
+                warmup=1, ema=0.5, augment="shift,elastic", patience=5,
+                sizes={"filters": [2, 3], "units": [9, 8], "dropout": 0.3})
 
 
 class Killed(Exception):
@@ -224,7 +224,7 @@ def test_every_optimizer_learns(name):
     split = Split(np.tile(images, (1, 2, 2, 1)), np.arange(64, dtype=np.int32) // 32)
     model = compile_model(build("mlp", (2, 2, 1), 2, hidden=(8,)), optimizer=name,
                           learning_rate=0.05)
-    config = Config("mlp", "none", epochs=12, batch_size=16)
+    config = Config("mlp", "none", epochs=12, batch_size=0 if name == "rprop" else 16)
     losses = fit(model, config, split).history["loss"]
     assert losses[-1] < 0.7 * losses[0]
     assert isinstance(model.loss, SoftmaxCrossEntropy)

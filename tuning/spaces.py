@@ -6,7 +6,7 @@ have taken without a search (but for the weight decay: a log scale has no 0).
 
 from app.errors import unknown
 from app.models import build
-from app.training import compile_model
+from app.compiling import compile_model
 
 
 def mlp(hp):

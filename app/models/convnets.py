@@ -1,4 +1,4 @@
-"""Small convolutional networks: SimpleConvNet, LeNet-5, DeepConvNet."""
+"""Small convolutional networks: SimpleConvNet, DeepConvNet."""
 
 import keras
 
@@ -26,46 +26,6 @@ def simple_conv_net(image_shape, classes, *, filters=30, kernel=5, units=100, dr
         Dense(classes, kernel_regularizer=penalty, name="logits"),
     ]
     return keras.Sequential(layers, name="simpleconvnet")
-
-
-def lenet5(image_shape, classes, *, filters=(6, 16), units=(120, 84), dropout=0.0,
-           weight_decay=0.0, statistics=None):
-    """LeNet-5 with ReLU, max pooling and softmax: 61,706 parameters on 32x32x1 and 28x28x1.
-
-    Smaller images are brought to 32x32 inside the model: padded when at most four pixels are
-    missing (as the paper does with MNIST), else resized (bilinear).
-
-    Source: LeCun, Bottou, Bengio, Haffner, Gradient-Based Learning Applied to Document
-    Recognition, 1998, section II-B. Departs from it: ReLU, max pooling, all maps connected in
-    C3, softmax.
-    """
-    small = min(image_shape[:2]) < 28
-    resize = [keras.layers.Resizing(32, 32, name="resize")] if small else []
-    missing = [0 if small else max(32 - size, 0) for size in image_shape[:2]]
-    penalty = decay(weight_decay)
-
-    def conv(maps, name, padding=0):
-        return Conv2D(maps, 5, padding=padding, activation="relu", kernel_initializer="he_normal",
-                      kernel_regularizer=penalty, name=name)
-
-    def dense(width, name):
-        return Dense(width, "relu", kernel_initializer="he_normal", kernel_regularizer=penalty,
-                     name=name)
-
-    layers = [
-        *start(image_shape, statistics),
-        *resize,
-        conv(filters[0], "C1", padding=[(m // 2, m - m // 2) for m in missing]),
-        MaxPooling2D(2, name="S2"),
-        conv(filters[1], "C3"),
-        MaxPooling2D(2, name="S4"),
-        Flatten(name="flatten"),
-        dense(units[0], "C5"),
-        dense(units[1], "F6"),
-        *([Dropout(dropout, name="dropout")] if dropout else []),
-        Dense(classes, kernel_regularizer=penalty, name="logits"),
-    ]
-    return keras.Sequential(layers, name="lenet5")
 
 
 def deep_conv_net(image_shape, classes, *, filters=(16, 16, 32, 32, 64, 64), units=50,

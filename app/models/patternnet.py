@@ -2,7 +2,7 @@
 
 import keras
 
-from app.models.common import check_size, decay, start
+from app.models.common import check_size, decay, start_functional
 from custom_layers import Conv2D, Dense, Dropout, Flatten, MaxPooling2D
 
 
@@ -23,10 +23,7 @@ def pattern_net(image_shape, classes, *, convolutions=1, stages=2, hidden=1, fil
         return Conv2D(maps, kernel, padding="same", activation=activation,
                       kernel_initializer="he_normal", kernel_regularizer=penalty, name=name)
 
-    images, *normalize = start(image_shape, statistics)
-    x = images
-    for layer in normalize:
-        x = layer(x)
+    images, x = start_functional(image_shape, statistics)
     for stage in range(1, stages + 1):
         maps, before = filters * 2 ** (stage - 1), x
         for i in range(1, convolutions + 1):

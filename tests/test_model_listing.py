@@ -1,4 +1,4 @@
-"""The memory report as a picture, and `handgrad models NAME --memory`."""
+"""`handgrad models`, and the memory report as a picture."""
 
 import json
 
@@ -9,6 +9,7 @@ from memory_cases import report_of
 from app import drawing, memory_figure
 from app.cli import app
 from app.console import execute
+from app.models import MODELS
 from custom_layers.byte_sizes import shown
 from custom_layers.lean_report import LayerMemory
 
@@ -75,10 +76,27 @@ def test_the_command_prints_the_table(handgrad):
         sum(row["stock"].values()) for row in data["rows"])
 
 
-def test_one_model_is_listed_alone(handgrad):
-    code, out, _ = handgrad("lenet5", "--json")
-    assert code == 0 and [row["name"] for row in json.loads(out)["models"]] == ["lenet5"]
-    assert len(json.loads(handgrad("--json")[1])["models"]) > 5
+def test_all_models_are_listed_with_their_counts(handgrad):
+    code, out, _ = handgrad("--json")
+    rows = {row["name"]: row for row in json.loads(out)["models"]}
+    assert code == 0 and list(rows) == list(MODELS)
+    assert rows["vgg-d"] == {"name": "vgg-d", "parameters": 138_357_544, "input": [224, 224, 3],
+                             "classes": 1000, "what": MODELS["vgg-d"].what}
+
+
+def test_one_model_is_shown_layer_by_layer(handgrad):
+    code, out, _ = handgrad("lenet5-1998", "--json")
+    (row,) = json.loads(out)["models"]
+    layers = {layer["layer"]: layer for layer in row["layers"]}
+    assert code == 0 and row["multiply_adds"] == sum(
+        layer["multiply_adds"] for layer in row["layers"])
+    assert layers["C3"] == {
+        "layer": "C3", "type": "SparseConv2D", "output": [10, 10, 16], "parameters": 1_516,
+        "multiply_adds": 150_000, "connections": 151_600, "receptive_field": 14,
+        "stock_bytes": None, "lean_bytes": None}
+    code, out, _ = handgrad("resnet20", "--image-size", "64")
+    assert code == 0 and "for one image of 64x64x3, 10 classes" in " ".join(out.split())
+    assert "269,722" in out
 
 
 @pytest.mark.parametrize("arguments, message", [
@@ -86,6 +104,7 @@ def test_one_model_is_listed_alone(handgrad):
     (["lenet", "--memory"], "Unknown model 'lenet'. Did you mean 'lenet5'?"),
     (["lenet"], "Unknown model 'lenet'. Did you mean 'lenet5'?"),
     (["lenet5", "--memory", "--batch-size", "0"], "--batch-size must be at least 1. Received: 0"),
+    (["vgg-a", "--image-size", "16"], "VGG A needs images of at least 32x32 pixels"),
     (["lenet5", "--memory", "--image-size", "0"], "--image-size must be at least 1. Received: 0"),
 ])
 def test_wrong_requests_are_one_line(handgrad, arguments, message):

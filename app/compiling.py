@@ -1,0 +1,84 @@
+"""How a network is compiled: its loss, optimiser, schedule; rates by layer; averaged weights."""
+
+import keras
+
+from app.errors import UsageError, unknown
+from app.models import OUTPUT_WEIGHTS, find
+from custom_layers import Rprop
+
+OPTIMIZERS = {
+    "sgd": keras.optimizers.SGD,
+    "momentum": lambda rate, **more: keras.optimizers.SGD(rate, momentum=0.9, **more),
+    "nesterov": lambda rate, **more: keras.optimizers.SGD(rate, momentum=0.9, nesterov=True,
+                                                          **more),
+    "adagrad": keras.optimizers.Adagrad,
+    "rmsprop": keras.optimizers.RMSprop,
+    "adam": keras.optimizers.Adam,
+    "rprop": Rprop,
+}
+
+
+def compile_model(model, *, network=None, optimizer="adam", learning_rate=1e-3,
+                  label_smoothing=0.0, ema=None, head_learning_rate=None, head=()):
+    """Compiles for classification: the network's loss on its logits, and accuracy.
+
+    Of several outputs the first are the logits; the losses of the others weigh 0.3.
+
+    Args:
+        network: the name of the network, which decides its loss; None is softmax and cross entropy.
+        learning_rate: a number or a Keras schedule.
+        label_smoothing: of the targets, in [0, 1).
+        ema: the factor of the moving average of the weights, in (0, 1), or None.
+        head_learning_rate: of the layers named in `head`.
+    """
+    if not 0 <= label_smoothing < 1:
+        raise UsageError("--label-smoothing must be at least 0 and less than 1. "
+                         f"Received: {label_smoothing:g}")
+    loss = find(network or "lenet5").loss
+    losses = [loss(label_smoothing=label_smoothing) for _ in model.outputs]
+    accuracy = keras.metrics.SparseCategoricalAccuracy("accuracy")
+    several = len(losses) > 1
+    model.compile(
+        _optimizer(optimizer, learning_rate, ema, head_learning_rate, head),
+        loss=losses if several else losses[0],
+        loss_weights=list(OUTPUT_WEIGHTS) if several else None,
+        metrics=[[accuracy], [], []] if several else [accuracy],
+    )
+    return model
+
+
+def _optimizer(name, rate, ema, head_rate, head):
+    if name not in OPTIMIZERS:
+        raise unknown("optimizer", name, list(OPTIMIZERS))
+    if name == "rprop" and callable(rate):
+        raise UsageError("Rprop's steps set themselves: --optimizer rprop takes no --schedule and "
+                         "no --warmup.")
+    if ema is not None and not 0 < ema < 1:
+        raise UsageError(f"--ema must lie between 0 and 1, both excluded. Received: {ema:g}")
+    averaged = {"use_ema": True, "ema_momentum": ema} if ema else {}
+    made = OPTIMIZERS[name](rate, **averaged)
+    if head_rate is None:
+        return made
+    return keras.optimizers.MultiOptimizer(keras.optimizers.OptimizerMap(
+        made, {f"(.*/)?({'|'.join(head)})/.*": OPTIMIZERS[name](head_rate, **averaged)}))
+
+
+def current_rate(optimizer):
+    """The learning rate of an optimiser; of several that of the trunk's."""
+    if isinstance(optimizer, keras.optimizers.MultiOptimizer):
+        optimizer = optimizer.optimizers[-1]
+    return float(keras.ops.convert_to_numpy(optimizer.learning_rate))
+
+
+class Averaged(keras.callbacks.SwapEMAWeights):
+    """Validates and keeps the moving average of the weights; training goes on from the last ones.
+
+    A state is kept while the two are exchanged, so a resumed training exchanges them first.
+    """
+
+    def __init__(self, resumed):
+        super().__init__(swap_on_epoch=True)
+        self._ema_weights_in_model = resumed
+
+    def _finalize_ema_values(self):
+        """Keras would give the last weights up here, from which more epochs would go on."""

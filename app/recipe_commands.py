@@ -1,0 +1,87 @@
+"""`handgrad recipe`: runs a kept configuration from several seeds, beside the published result."""
+
+import time
+from dataclasses import replace
+
+import numpy as np
+from rich.table import Table
+
+from app import training
+from app.averaging import averaged_views
+from app.commands import start
+from app.console import console
+from app.errors import HandgradError, UsageError, unknown
+from app.evaluation import evaluate
+from app.recipes import RECIPES
+from app.results import finish
+from app.runs import read_json, write_json
+from app.xor import XOR, show_xor
+
+
+def list_recipes():
+    table = Table("name", "what", "model", "data", "epochs", "seeds", "published error, %")
+    found = [{"name": "xor", "what": XOR}]
+    table.add_row("xor", XOR, "", "", "", "", "")
+    for name, recipe in RECIPES.items():
+        config = recipe.config
+        found.append({"name": name, "what": recipe.what, "model": config.model,
+                      "data": config.data, "epochs": config.epochs, "seeds": recipe.seeds,
+                      "published": recipe.published, "source": recipe.source})
+        table.add_row(name, recipe.what, config.model, config.data, str(config.epochs),
+                      str(recipe.seeds), _percent(recipe.published))
+    console.result({"recipes": found}, table)
+
+
+def run_recipe(name, seeds=None):
+    """Trains a recipe from each of its seeds; what was finished before is not done again."""
+    if name == "xor":
+        return show_xor()
+    if name not in RECIPES:
+        raise unknown("recipe", name, ["xor", *RECIPES])
+    recipe = RECIPES[name]
+    seeds = recipe.seeds if seeds is None else seeds
+    if seeds < 1:
+        raise UsageError(f"--seeds must be at least 1. Received: {seeds}")
+    results = []
+    for seed in range(seeds):
+        results.append(_train(name, recipe, seed))
+        console.note(f"{name}, seed {seed}: {results[-1]['error']:.2f} % test error, "
+                     f"{results[-1]['minutes']:.1f} minutes")
+    errors = [result["error"] for result in results]
+    table = Table("seed", "test error, %", "minutes", title=f"{name}: {recipe.what}",
+                  title_justify="left")
+    for result in results:
+        table.add_row(str(result["seed"]), _percent(result["error"]), f"{result['minutes']:.1f}")
+    table.add_section()
+    table.add_row("median", _percent(np.median(errors)),
+                  f"{sum(result['minutes'] for result in results):.1f} in all")
+    table.add_row("published", _percent(recipe.published), "")
+    table.caption = recipe.source
+    console.result({"recipe": name, "results": results, "median_error": float(np.median(errors)),
+                    "published": recipe.published, "source": recipe.source}, table)
+
+
+def _train(name, recipe, seed):
+    run_name = f"recipe-{name}-{seed}"
+    run, data = start(replace(recipe.config, seed=seed), run_name, resume=True, overwrite=False)
+    console.resumable = False  # the same command goes on
+    kept = run.path / "recipe.json"
+    if kept.exists():
+        return read_json(kept)
+    began = time.monotonic()
+    model = training.train(run, data, verbose=console.verbose)
+    minutes = (time.monotonic() - began) / 60
+    if recipe.views:
+        model = averaged_views(model, recipe.views)
+    evaluation = evaluate(model, data.test, data.class_names)
+    finish(run, data, run.model(), evaluation)
+    result = {"seed": seed, "error": 100 * (1 - evaluation.accuracy), "minutes": minutes,
+              "run": str(run.path)}
+    if not np.isfinite(result["error"]):
+        raise HandgradError(f"The training of {run_name} gave no finite result.")
+    write_json(kept, result)
+    return result
+
+
+def _percent(value):
+    return "" if value is None else f"{value:.2f}"

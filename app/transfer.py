@@ -1,0 +1,53 @@
+"""Fine-tuning: a trained trunk under a new head."""
+
+from app.errors import UsageError
+
+
+def head_of(model):
+    """The names of the layers that depend on the classes: of each output the last with weights."""
+    found = []
+    for output in model.outputs:
+        layer = output._keras_history.operation
+        while not layer.weights:
+            layer = layer.input._keras_history.operation
+        found.append(layer.name)
+    return found
+
+
+def statistics_of(model):
+    """(mean, deviation) by which a network normalises images, or None: its trunk expects them."""
+    for layer in model.layers:
+        if layer.name == "normalize":
+            return layer.mean.numpy().ravel(), layer.variance.numpy().ravel() ** 0.5
+    return None
+
+
+def transfer(model, source, *, freeze=0):
+    """Gives `model` the weights of the trained `source`, but for its head; freezes first layers.
+
+    Raises:
+        UsageError: where the trunks differ, naming the first layer that does; where there are
+            not as many layers as are to be frozen.
+    """
+    head = head_of(model)
+    trunk = [layer for layer in model.layers if layer.weights and layer.name not in head]
+    if not 0 <= freeze <= len(trunk):
+        raise UsageError(f"--freeze must be 0 to {len(trunk)}, the layers with weights below the "
+                         f"head of '{model.name}'. Received: {freeze}")
+    given = {layer.name: layer for layer in source.layers}
+    for layer in trunk:
+        found = [tuple(w.shape) for w in given[layer.name].weights] if layer.name in given else []
+        expected = [tuple(w.shape) for w in layer.weights]
+        if found != expected:
+            raise UsageError(
+                f"The weights of '{source.name}' (images {_by(source.input_shape)}) do not fit "
+                f"'{model.name}' (images {_by(model.input_shape)}). The first that differ are of "
+                f"layer '{layer.name}': expected {expected}. "
+                f"Received: {found or 'no such layer'}")
+        layer.set_weights(given[layer.name].get_weights())
+    for layer in trunk[:freeze]:
+        layer.trainable = False
+
+
+def _by(shape):
+    return "x".join(map(str, shape[1:]))

@@ -1,0 +1,83 @@
+"""Recipes: what they list, train, keep, and hold their result against."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from app import xor
+from app.cli import app
+from app.console import execute
+from app.models import MODELS
+from app.recipes import RECIPES, Recipe
+from app.runs import Config
+from app.training import check
+from app import data as data_sets
+
+
+@pytest.fixture
+def recipe(tmp_path, monkeypatch, capsys):
+    """Runs `handgrad recipe ... --json`; its exit code, JSON object (if any) and errors."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments):
+        capsys.readouterr()
+        code = execute(app, ["recipe", *arguments, "--json"])
+        out, err = capsys.readouterr()
+        return code, json.loads(out) if out else None, err
+
+    return call
+
+
+def test_all_are_listed(recipe):
+    code, value, _ = recipe()
+    assert code == 0 and [r["name"] for r in value["recipes"]] == ["xor", *RECIPES]
+    assert all(r["source"] and r["data"] for r in value["recipes"][1:])
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_fits_its_network(name):
+    """On a few random images of its data's shape."""
+    config = RECIPES[name].config
+    shape = {"digits": (8, 8, 1), "mnist": (28, 28, 1), "cifar10": (32, 32, 3)}[config.data]
+    digits = data_sets.load("digits")
+    rng = np.random.default_rng(0)
+    parts = {part: replace(split.take(np.arange(64)), images=rng.integers(
+        0, 256, (64, *shape), np.uint8)) for part, split in digits.splits.items()}
+    check(config, replace(digits, **parts))
+    assert config.model in MODELS and RECIPES[name].seeds >= 1
+
+
+def test_a_recipe_trains_from_each_seed_once(recipe, monkeypatch):
+    config = Config("mlp", "digits", epochs=1, batch_size=64, on_train_and_validation=True)
+    monkeypatch.setitem(RECIPES, "tiny", Recipe("small", config, 1.5, "nobody", 2, "shift"))
+    code, value, err = recipe("tiny", "--seeds", "1")
+    assert code == 0 and value["published"] == 1.5 and "seed 0" in err
+    (first,) = value["results"]
+    code, value, err = recipe("tiny")
+    assert code == 0 and [r["seed"] for r in value["results"]] == [0, 1]
+    assert value["results"][0] == first
+    assert value["median_error"] == np.median([r["error"] for r in value["results"]])
+    assert 0 < value["results"][1]["error"] < 60 and value["results"][1] != first
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (("digit",), "Unknown recipe 'digit'. Did you mean 'digits'?"),
+    (("digits", "--seeds", "0"), "--seeds must be at least 1. Received: 0"),
+])
+def test_wrong_requests(recipe, arguments, message):
+    code, value, err = recipe(*arguments)
+    assert (code, value) == (2, None) and message in err and err.count("\n") == 1
+
+
+def test_xor_is_exact_and_one_layer_fails(recipe):
+    code, value, _ = recipe("xor")
+    assert code == 0 and value["exact"] and value["gates"] == xor.TRUTH
+    assert value["single_layer_right"] == 3 and value["milliseconds"] < 1000
+
+
+@pytest.mark.parametrize("name, right", [("AND", 4), ("NAND", 4), ("OR", 4), ("XOR", 3)])
+def test_the_best_line(name, right):
+    """A single layer can do the gates, but not XOR."""
+    assert np.sum(np.equal(xor.best_line(xor.TRUTH[name]), xor.TRUTH[name])) == right

@@ -1,0 +1,67 @@
+"""Fine-tuning: a trained trunk under a new head."""
+
+import keras
+import numpy as np
+import pytest
+
+from app.errors import UsageError
+from app.models import build
+from app.transfer import head_of, statistics_of, transfer
+
+
+def network(name="lenet5", shape=(8, 8, 1), classes=3, seed=0, **settings):
+    keras.utils.set_random_seed(seed)
+    channels = shape[2]
+    return build(name, shape, classes, statistics=([0.4] * channels, [0.2] * channels), **settings)
+
+
+def test_the_trunk_is_taken_and_the_head_is_new():
+    source, model = network(seed=1), network(classes=5)
+    fresh = model.get_layer("logits").get_weights()
+    transfer(model, source)
+    for name in ("C1", "C3", "C5", "F6"):
+        for a, b in zip(model.get_layer(name).get_weights(), source.get_layer(name).get_weights()):
+            np.testing.assert_array_equal(a, b)
+    np.testing.assert_array_equal(model.get_layer("logits").get_weights()[0], fresh[0])
+    assert all(layer.trainable for layer in model.layers)
+
+
+def test_the_first_layers_stay():
+    model = network(classes=5)
+    transfer(model, network(seed=1), freeze=2)
+    assert [layer.name for layer in model.layers if layer.weights and not layer.trainable] == [
+        "C1", "C3"]
+
+
+@pytest.mark.parametrize("name, settings, head", [
+    ("lenet5-1998", {}, ["distances"]), ("nin", {}, ["cccp6"]), ("resnet20", {}, ["logits"]),
+    ("googlenet-auxiliary", {"shape": (65, 65, 1), "width": 1 / 16},
+     ["auxiliary1", "auxiliary2", "logits"])])
+def test_heads(name, settings, head):
+    model = network(name, **settings)
+    assert sorted(head_of(model)) == head
+    transfer(network(name, **{**settings, "classes": 7}), model)
+
+
+def test_the_normalisation_is_the_sources():
+    mean, std = statistics_of(network())
+    np.testing.assert_allclose([mean[0], std[0]], [0.4, 0.2], rtol=1e-6)
+    assert statistics_of(build("mlp", (8, 8, 1), 3)) is None
+
+
+@pytest.mark.parametrize("freeze", [-1, 5])
+def test_a_freeze_count_beyond_the_network(freeze):
+    message = f"--freeze must be 0 to 4, .*'lenet5'. Received: {freeze}"
+    with pytest.raises(UsageError, match=message):
+        transfer(network(), network(), freeze=freeze)
+
+
+@pytest.mark.parametrize("source, message", [
+    (("lenet5", (8, 8, 3)), r"images 8x8x3.*images 8x8x1.*'C1': expected \[\(5, 5, 1, 6\), \(6,\)\]"
+                            r". Received: \[\(5, 5, 3, 6\), \(6,\)\]"),
+    (("lenet5", (48, 48, 1)), "'C5'"),
+    (("mlp", (8, 8, 1)), "weights of 'mlp'.*'lenet5'.*'C1'.*no such layer"),
+])
+def test_a_trunk_that_does_not_fit_names_the_first_layer(source, message):
+    with pytest.raises(UsageError, match=message):
+        transfer(network(), network(*source))
