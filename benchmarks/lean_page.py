@@ -32,12 +32,13 @@ WHY = """\
   convolution run again with its pooling in slices of the batch, 1.20 to 1.25 and 0.38; the map
   kept and only its gradient made in slices, 1.09 and 0.78. By default the map is kept, as stock
   does; `budget` or a smaller `save` keep winners.
-- **ResNet50, `budget=0.5`.** A budget counts what is kept (0.52 without one), and with 0.3 the peak
-  is hardly lower: what is computed again of a residual trunk is computed from the last kept place
-  on, all at the stage's end, and each sum is held until its turn comes. The peak also has the
-  gradients of 23.6 million weights (94 MB) and 100 MB that first steps cost on every side.
-- **int8, memory.** Less is kept, but the peak is above the exact mode's: presumably the float32
-  maps that encoding and decoding need in passing. Not profiled yet.
+- **ResNet50, `budget=0.5`.** A budget counts what is kept, and half of it is not half of the peak:
+  beside it are the gradients of 23.6 million weights (94 MB) and some 140 MB by which resident
+  memory grows beyond TensorFlow's own buffers, on both sides. With `budget=0.3` the peak is 0.53,
+  at 0.87 of the time (TensorFlow's buffers alone: 0.39).
+- **MobileNetV2 and EfficientNetB0, bfloat16.** TensorFlow's buffers are at 0.39 of stock's, whose
+  resident memory differs from one day to the next (MobileNetV2: 0.87 or 1.13 GB, at the same
+  buffers): of the larger the same peak is 0.36.
 - **PyTorch compiled.** Not profiled yet. Some of the memory is TensorFlow's allocator, which leaves
   gaps between its buffers (grown over allocated).
 - **VGG16, memory.** TensorFlow's own buffers are at 0.68 of stock's; resident memory is higher on

@@ -17,6 +17,7 @@ _WAITING = "uninitialized_variables"  # Keras's list of variables to allocate la
 def shapes_only():
     """Models built in here know their shapes, but their weights take no memory, and no values."""
     before = global_state.get_global_attribute(_WAITING)
+    global_state.set_global_attribute(_WAITING, [])  # a list that is kept would be added to
     with keras.StatelessScope(initialize_variables=False):
         try:
             yield
