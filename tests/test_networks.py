@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from lean_twins import precision
 from model_cases import ALL, fast, small
 
 from app.compiling import compile_model
@@ -10,14 +11,6 @@ from app.export import export
 from app.models import served
 from app.serving import load
 from custom_layers.lean import lean
-
-
-@pytest.fixture
-def float64():
-    """Batch statistics of a few pixels make float32's rounding large."""
-    keras.config.set_floatx("float64")
-    yield
-    keras.config.set_floatx("float32")
 
 
 def network(name):
@@ -34,9 +27,13 @@ def batch(model, count=8):
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_a_lean_step_is_the_plain_step(float64, name):
-    """In eager mode, where dropout alone would differ: it draws its masks in another way."""
-    plain, other = network(name), network(name)
+def test_a_lean_step_is_the_plain_step(name):
+    """In float64 (batch statistics of a few pixels make float32's rounding large), in eager mode.
+
+    Dropout is off: it alone would differ, by how it draws its masks.
+    """
+    with precision("float64"):
+        plain, other = network(name), network(name)
     x, y = batch(plain)
     for model in (plain, other):
         for layer in model.layers:
@@ -52,11 +49,8 @@ def test_a_lean_step_is_the_plain_step(float64, name):
 
 @pytest.mark.parametrize("name", ALL)
 def test_a_step_in_mixed_bfloat16(name):
-    keras.config.set_dtype_policy("mixed_bfloat16")
-    try:
+    with precision("mixed_bfloat16"):
         model = network(name)
-    finally:
-        keras.config.set_dtype_policy("float32")
     model.run_eagerly = True
     before = [w.numpy() for w in model.trainable_weights]
     model.train_on_batch(*batch(model))

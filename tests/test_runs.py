@@ -18,7 +18,7 @@ def here(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("setting, message", [
     ({"epochs": 0}, "--epochs must be at least 1. Received: 0"),
-    ({"batch_size": -1}, "--batch-size must be at least 1. Received: -1"),
+    ({"batch_size": -1}, "--batch-size must be at least 0. Received: -1"),
     ({"patience": 0}, "--patience must be at least 1. Received: 0"),
     ({"learning_rate": 0.0}, "--learning-rate must be above 0. Received: 0.0"),
     ({"learning_rate": float("nan")}, "--learning-rate must be above 0. Received: nan"),

@@ -180,7 +180,7 @@ def test_more_epochs_go_on_from_the_last(digits):
 
 
 def test_divergence_is_an_error_and_nothing_of_it_is_kept(digits):
-    run = Run.start("a", replace(CONFIG, optimizer="sgd", learning_rate=1e30, schedule="constant"))
+    run = Run.start("a", replace(CONFIG, optimizer="sgd", learning_rate=1e38, schedule="constant"))
     with pytest.raises(HandgradError, match=r"diverged: loss is (nan|inf) after epoch 1. Use a sm"):
         train(run, digits)
     assert not list(run.path.glob("state-*")) and not run.history()
