@@ -191,7 +191,7 @@ def test_figures(result, tmp_path):
     ("train nin --width -1", 2, "`width`, the factor of all channels, must be above 0"),
     ("train vgg-d --data small.npz", 2, "VGG D needs images of at least 32x32 pixels (five 2x2 "
      "pools: 32, 16, 8, 4, 2, 1). Received: 8x8. Enlarge them with --image-size 32"),
-    ("train mlp --from nowhere", 2, "There is no run 'nowhere'"),
+    ("train mlp --from nowhere --name tuned", 2, "Unknown run 'nowhere'"),
     ("train mlp --freeze 1", 2, "need --from RUN"),
     ("train mlp --data small.npz --from trained --freeze 3 --name tuned", 2,
      "--freeze must be 0 to 2, the layers with weights below the head of 'mlp'. Received: 3"),
