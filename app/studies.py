@@ -147,7 +147,7 @@ def _train(model, data, *, epochs=60, optimizer=None, few=FEW, batch=32, augment
     train = train.batch(batch or len(x))
     if augment is not None:
         train = train.map(lambda image, label: (augment(image, training=True), label))
-    return model.fit(train, epochs=epochs, verbose=0,
+    return model.fit(train, epochs=epochs, verbose=0, shuffle=False,  # it is shuffled already
                      validation_data=_arrays(data.validation, 2000)).history
 
 

@@ -39,14 +39,14 @@ WHY = """\
 - **MobileNetV2 and EfficientNetB0, bfloat16.** TensorFlow's buffers are at 0.39 of stock's, whose
   resident memory differs from one day to the next (MobileNetV2: 0.87 or 1.13 GB, at the same
   buffers): of the larger the same peak is 0.36.
-- **PyTorch compiled.** Of 521 ms of the ops' time in MobileNetV2's lean step, dense convolutions are
-  188, batch normalisation with ReLU 152, ReLU6 53: passes over memory that PyTorch's compiler joins
-  with its convolutions, and that TensorFlow's plain graph cannot. Networks of dense convolutions
-  (VGG-like, VGG16) are at 0.78 to 0.87. Some of the memory is TensorFlow's allocator, which leaves
-  gaps between its buffers (grown over allocated).
-- **VGG16, memory.** TensorFlow's own buffers are at 0.69 to 0.72 of stock's. Outside of them are 140 MB
-  in the lean step and 50 to 160 in stock's; with glibc told to give freed buffers back at once
-  (`MALLOC_MMAP_THRESHOLD_=1000000`) both grow less (456 and 491 MB) and the ratio stays. What
+- **PyTorch compiled.** Of 521 ms of the ops' time in MobileNetV2's lean step, dense convolutions
+  are 188, batch normalisation with ReLU 152, ReLU6 53: passes over memory that PyTorch's compiler
+  joins with its convolutions, and that TensorFlow's plain graph cannot. Networks of dense
+  convolutions (VGG-like, VGG16) are at 0.78 to 0.87. Some of the memory is TensorFlow's allocator,
+  which leaves gaps between its buffers (grown over allocated).
+- **VGG16, memory.** TensorFlow's own buffers are at 0.69 to 0.72 of stock's. Outside of them are
+  140 MB in the lean step and 50 to 160 in stock's; with glibc told to give freed buffers back at
+  once (`MALLOC_MMAP_THRESHOLD_=1000000`) both grow less (456 and 491 MB) and the ratio stays. What
   allocates them is not found yet.
 - **Machines differ.** Where convolutions are slower beside memory, there is less to win: in a
   profile of the VGG-like network's lean step they are 765 of 860 ms of the ops' time, and the
