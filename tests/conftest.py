@@ -1,5 +1,6 @@
 """What all tests share."""
 
+import json
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -69,6 +70,20 @@ def handgrad(here, capsys):
         code = execute(app, [str(a) for a in arguments])
         out, err = capsys.readouterr()
         return code, out, err
+
+    return call
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch, capsys):
+    """Runs `handgrad ... --json` in an empty folder: exit code, JSON object (if any), errors."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments):
+        capsys.readouterr()
+        code = execute(app, [*arguments, "--json"])
+        out, err = capsys.readouterr()
+        return code, json.loads(out) if out else None, err
 
     return call
 

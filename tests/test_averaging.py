@@ -1,15 +1,11 @@
 """Averaged predictions: ensembles and views."""
 
-import json
-
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from app.averaging import averaged_views, ensemble
-from app.cli import app
-from app.console import execute
 from app.errors import UsageError
 from app.models import build
 
@@ -74,27 +70,14 @@ def test_unknown_view():
         averaged_views(network(), "flop")
 
 
-@pytest.fixture
-def handgrad(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments):
-        capsys.readouterr()
-        code = execute(app, [*arguments, "--json"])
-        out, err = capsys.readouterr()
-        return code, json.loads(out) if out else None, err
-
-    return call
-
-
-def test_runs_become_one_export(handgrad, tmp_path):
+def test_runs_become_one_export(command):
     for name in ("mlp", "perceptron"):
-        assert handgrad("train", name, "--epochs", "2", "--name", name)[0] == 0
-    assert handgrad("train", "mlp", "--epochs", "1", "--seed", "1", "--name", "other")[0] == 0
-    code, value, _ = handgrad("ensemble", "mlp", "perceptron", "--name", "both", "--views", "shift")
+        assert command("train", name, "--epochs", "2", "--name", name)[0] == 0
+    assert command("train", "mlp", "--epochs", "1", "--seed", "1", "--name", "other")[0] == 0
+    code, value, _ = command("ensemble", "mlp", "perceptron", "--name", "both", "--views", "shift")
     assert code == 0 and value["exported"] == "saved_models/both/1"
     assert set(value["members"]) == {"mlp", "perceptron"} and value["test_accuracy"] > 0.5
-    code, value, err = handgrad("ensemble", "mlp", "other", "--name", "both")
+    code, value, err = command("ensemble", "mlp", "other", "--name", "both")
     assert code == 2 and "must have the same test part" in err and "'other' with digits" in err
-    code, value, err = handgrad("ensemble", "mlp", "--name", "both")
+    code, value, err = command("ensemble", "mlp", "--name", "both")
     assert code == 2 and "at least 2 runs. Received: 1" in err

@@ -1,14 +1,10 @@
 """Classical baselines: on the same parts of the data, chosen on the validation part."""
 
-import json
-
 import numpy as np
 import pytest
 
 from app import data as data_sets
 from app.baselines import CLASSIFIERS, FEATURES, REDUCTIONS, baseline, gradients, pixels
-from app.cli import app
-from app.console import execute
 
 
 @pytest.fixture(scope="module")
@@ -44,19 +40,6 @@ def test_gradients_of_an_edge():
     assert found.shape == (1, 6 * 6 * 2 * 2 * 9)
     directions = found.reshape(-1, 9).sum(0)
     assert directions[0] > 0 and not directions[1:].any()
-
-
-@pytest.fixture
-def command(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments):
-        capsys.readouterr()
-        code = execute(app, [*arguments, "--json"])
-        out, err = capsys.readouterr()
-        return code, json.loads(out) if out else None, err
-
-    return call
 
 
 def test_the_features_of_a_run_stand_beside(command):

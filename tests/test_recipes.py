@@ -1,33 +1,23 @@
 """Recipes: what they list, train, keep, and hold their result against."""
 
-import json
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 
+from app import data as data_sets
 from app import xor
-from app.cli import app
-from app.console import execute
 from app.models import MODELS
 from app.recipes import RECIPES, Recipe
 from app.runs import Config
 from app.training import check
-from app import data as data_sets
 
 
 @pytest.fixture
-def recipe(tmp_path, monkeypatch, capsys):
-    """Runs `handgrad recipe ... --json`; its exit code, JSON object (if any) and errors."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments):
-        capsys.readouterr()
-        code = execute(app, ["recipe", *arguments, "--json"])
-        out, err = capsys.readouterr()
-        return code, json.loads(out) if out else None, err
-
-    return call
+def recipe(command):
+    """Runs `handgrad recipe ...`; its exit code, JSON object (if any) and errors."""
+    return partial(command, "recipe")
 
 
 def test_all_are_listed(recipe):
