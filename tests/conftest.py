@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -12,6 +13,7 @@ import tensorflow as tf  # noqa: E402
 from command_line import RUN  # noqa: E402
 from PIL import Image  # noqa: E402
 
+from app import data as data_sets  # noqa: E402
 from app.cli import app  # noqa: E402
 from app.console import execute  # noqa: E402
 
@@ -72,6 +74,17 @@ def handgrad(here, capsys):
         return code, out, err
 
     return call
+
+
+@pytest.fixture(scope="session")
+def few_digits():
+    """Gives the digits with so many of them in each part, so that an epoch takes a moment."""
+    def take(*counts):
+        data = data_sets.load("digits")
+        return replace(data, **{part: split.take(np.arange(count)) for (part, split), count in zip(
+            data.splits.items(), counts, strict=True)})
+
+    return take
 
 
 @pytest.fixture

@@ -18,11 +18,8 @@ from custom_layers.optimizers import Warmup
 
 
 @pytest.fixture(scope="module")
-def digits():
-    data = data_sets.load("digits")
-    few = [split.take(np.arange(count)) for split, count in
-           ((data.train, 96), (data.validation, 50), (data.test, 50))]
-    return replace(data, train=few[0], validation=few[1], test=few[2])
+def digits(few_digits):
+    return few_digits(96, 50, 50)
 
 
 @pytest.fixture(autouse=True)

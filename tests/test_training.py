@@ -43,12 +43,8 @@ class KillAfter(keras.callbacks.Callback):
 
 
 @pytest.fixture(scope="module")
-def digits():
-    """A few of the digits, so that an epoch takes a moment."""
-    data = data_sets.load("digits")
-    few = [split.take(np.arange(count)) for split, count in
-           ((data.train, 300), (data.validation, 100), (data.test, 50))]
-    return replace(data, train=few[0], validation=few[1], test=few[2])
+def digits(few_digits):
+    return few_digits(300, 100, 50)
 
 
 @pytest.fixture(autouse=True)
