@@ -17,7 +17,7 @@ from custom_layers.gradient import chain, differentiable
 from custom_layers.gradient_check import check_gradients
 from custom_layers.group_norms import GroupNormalization, LayerNormalization
 from custom_layers.gru import GRU
-from custom_layers.initializers import RandomSigns, initial_values
+from custom_layers.initializers import Dirac, RandomSigns, initial_values
 from custom_layers.likelihood import CrossEntropy, NegativeLogLikelihood
 from custom_layers.local_response import LocalResponseNormalization
 from custom_layers.losses import HalfSquares, SigmoidCrossEntropy, SoftmaxCrossEntropy
@@ -54,6 +54,7 @@ __all__ = [
     "CrossEntropy",
     "Dense",
     "DepthwiseConv2D",
+    "Dirac",
     "Dropout",
     "Embedding",
     "Flatten",

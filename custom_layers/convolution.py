@@ -135,15 +135,17 @@ class Conv2D(CheckedWindows, keras.layers.Conv2D):
             self.compute_output_shape(shape)  # its check
 
     def convolution_op(self, inputs, kernel):
-        return conv2d(inputs, kernel, **self._settings())
+        return conv2d(inputs, kernel, **self.settings)
 
     def call(self, inputs):
         if type(self).convolution_op is not Conv2D.convolution_op:  # a subclass has its own
             return super().call(inputs)
-        op = functools.partial(conv2d.pair, **self._settings())
+        op = functools.partial(conv2d.pair, **self.settings)
         return activate(op, (inputs, self.kernel, self.bias), self.activation)
 
-    def _settings(self):
+    @property
+    def settings(self):
+        """The settings of the op."""
         return dict(
             strides=self.strides,
             padding=self.explicit_padding or self.padding,

@@ -1,6 +1,7 @@
 """Initial values of weights, by the names they go by; only what Keras lacks is a class here."""
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from custom_layers.registration import register
@@ -36,6 +37,34 @@ def initial_values(scheme, seed=None):
             f"`scheme` must be one of {', '.join(SCHEMES)}. Received: scheme={scheme!r}"
         )
     return SCHEMES[scheme](seed)
+
+
+@register
+class Dirac(keras.initializers.VarianceScaling):
+    """Kernels of a convolution that at first hands its input on: the identity.
+
+    The first output maps, as many as there are input maps, are each a copy of one of them; those
+    beyond are drawn from U(-1/sqrt(n), 1/sqrt(n)), n the number of inputs of a unit.
+
+    Args:
+        seed: an integer, or None: other values each time.
+
+    Source: Zagoruyko, Komodakis, DiracNets, 2017; for the first maps alone: Jordan, 94 % on
+    CIFAR-10 in 3.29 Seconds on a Single GPU, 2024, section 3.3.
+    """
+
+    def __init__(self, seed=None):
+        super().__init__(1 / 3, "fan_in", "uniform", seed)
+
+    def __call__(self, shape, dtype=None):
+        *size, inputs, filters = shape
+        kernel, copies = super().__call__(shape, dtype), min(inputs, filters)
+        identity = np.zeros((*size, inputs, copies))
+        identity[tuple(n // 2 for n in size)] = np.eye(inputs, copies)
+        return tf.concat([tf.constant(identity, kernel.dtype), kernel[..., copies:]], -1)
+
+    def get_config(self):
+        return {"seed": super().get_config()["seed"]}
 
 
 @register

@@ -1,20 +1,18 @@
-"""Which links a layer is made of: one table by type, stock layers and ours."""
+"""Which links a layer is made of: those of layers that weigh, normalise, activate or drop."""
 
 import functools
 import math
 
 import keras
-import tensorflow as tf
-from keras.src.ops import numpy as keras_numpy
 
 import custom_layers as ours
+from custom_layers import lean_moves  # noqa: F401 enters the layers that move values
 from custom_layers.activations import op_of
 from custom_layers.activations import relu as general_relu
 from custom_layers.convolution import conv1d, conv2d
 from custom_layers.dense import dense
 from custom_layers.depthwise import depthwise_conv2d, settings_of
 from custom_layers.dropout import dropout
-from custom_layers.global_pooling import global_max_pool
 from custom_layers.group_norms import group_normalization, layer_normalization
 from custom_layers.lean_links import (
     ACTIVATIONS,
@@ -28,16 +26,14 @@ from custom_layers.lean_links import (
     softmax,
     stock_dropout,
 )
+from custom_layers.lean_makers import MAKERS, kinds
 from custom_layers.lean_normalization import BatchNormalization, FrozenNormalization
-from custom_layers.lean_pooling import MaxPool
-from custom_layers.merging import add, concatenate, multiply
-from custom_layers.pooling import average_pool, global_average_pool
-from custom_layers.reshaping import flatten
+from custom_layers.local_response import local_response_normalization
+from custom_layers.rbf import rbf
 from custom_layers.smooth_activations import gelu, scaled_tanh, silu
+from custom_layers.sparse_convolution import sparse_conv2d
+from custom_layers.subsampling import sum_windows, weigh
 from custom_layers.transposed_convolution import conv2d_transpose
-from custom_layers.upsampling import upsample2d
-
-_MAKERS = {}
 
 
 def links_of(layer, training):
@@ -45,24 +41,12 @@ def links_of(layer, training):
 
     The last may be a function of Keras (an activation that no link knows): it runs as stock.
     """
-    maker = _MAKERS.get(type(layer))
+    maker = MAKERS.get(type(layer))
     if maker is None or getattr(layer, "lora_enabled", False):
         return None
     if getattr(layer, "quantization_mode", None) is not None:
         return None
     return maker(layer, training)
-
-
-def _kinds(*names):
-    """Registers a maker for the layers of these names, Keras's and ours."""
-    def register(maker):
-        for name in names:
-            for module in (keras.layers, ours):
-                if hasattr(module, name):
-                    _MAKERS[getattr(module, name)] = maker
-        return maker
-
-    return register
 
 
 def _activation(layer):
@@ -97,7 +81,7 @@ def _ended(layer, *kinds):
     return [*kinds, *bias, *_activation(layer)]
 
 
-@_kinds("Conv2D")
+@kinds("Conv2D")
 def _(layer, training):
     return _ended(layer, _convolution(
         conv2d, (layer.kernel,), strides=layer.strides,
@@ -106,19 +90,19 @@ def _(layer, training):
         algorithm=getattr(layer, "algorithm", "native")))
 
 
-@_kinds("Conv1D")
+@kinds("Conv1D")
 def _(layer, training):
     return _ended(layer, _convolution(
         conv1d, (layer.kernel,), stride=layer.strides[0], padding=layer.padding,
         dilation=layer.dilation_rate[0], groups=layer.groups, data_format=layer.data_format))
 
 
-@_kinds("DepthwiseConv2D")
+@kinds("DepthwiseConv2D")
 def _(layer, training):
     return _ended(layer, _convolution(depthwise_conv2d, (layer.kernel,), **settings_of(layer)))
 
 
-@_kinds("SeparableConv2D")
+@kinds("SeparableConv2D")
 def _(layer, training):
     depthwise = _convolution(depthwise_conv2d, (layer.depthwise_kernel,), **settings_of(layer))
     depthwise.channels = layer.pointwise_kernel.shape[-2]
@@ -127,7 +111,7 @@ def _(layer, training):
         _convolution(conv2d, (layer.pointwise_kernel,), data_format=layer.data_format))
 
 
-@_kinds("Conv2DTranspose")
+@kinds("Conv2DTranspose")
 def _(layer, training):
     both = layer.output_padding
     return _ended(layer, _convolution(
@@ -136,19 +120,34 @@ def _(layer, training):
         dilation=layer.dilation_rate, data_format=layer.data_format))
 
 
-@_kinds("Dense")
+@kinds("SparseConv2D")
+def _(layer, training):
+    op = functools.partial(sparse_conv2d.pair, **layer.settings)
+    return _ended(layer, Pair(op, (layer.kernel,), cheap=False))
+
+
+@kinds("Subsampling2D")
+def _(layer, training):
+    """The sum of each window, and what a quarter of its bytes is read for: the weights."""
+    sums = Pair(functools.partial(sum_windows, **layer.settings), reads="", stock="")
+    weights = layer.beta, layer.bias
+    weighed = functools.partial(weigh, dtype=layer.compute_dtype, data_format=layer.data_format)
+    return [sums, Pair(weighed, weights), *_activation(layer)]
+
+
+@kinds("Dense")
 def _(layer, training):
     return _ended(layer, Pair(dense.pair, (layer.kernel,), cheap=False))
 
 
-@_kinds("BatchNormalization")
+@kinds("BatchNormalization")
 def _(layer, training):
     if layer.renorm or layer.synchronized:
         return None
     return [(BatchNormalization if training and layer.trainable else FrozenNormalization)(layer)]
 
 
-@_kinds("LayerNormalization")
+@kinds("LayerNormalization")
 def _(layer, training):
     axes = [layer.axis] if isinstance(layer.axis, int) else layer.axis
     pair = functools.partial(
@@ -157,7 +156,7 @@ def _(layer, training):
     return [_affine(pair, layer)]
 
 
-@_kinds("GroupNormalization")
+@kinds("GroupNormalization")
 def _(layer, training):
     pair = functools.partial(group_normalization.pair, groups=layer.groups, axis=layer.axis,
                              epsilon=layer.epsilon)
@@ -174,17 +173,33 @@ def _affine(pair, layer):
         y, backward = pair(x, gamma, ws[0] if ws else None)
         return y, lambda dy: [d for d in backward(dy) if d is not None]
 
-    kind = Pair(given, tuple(weights))
-    kind.reads = "x"  # for dx too
+    return _reading(Pair(given, tuple(weights)))
+
+
+def _reading(kind):
+    """The kind of a link whose dx needs x, whether its weights are trained or not."""
+    kind.reads = "x"
     return kind
 
 
-@_kinds("Activation")
+@kinds("LocalResponseNormalization")
+def _(layer, training):
+    return [Pair(functools.partial(
+        local_response_normalization.pair, k=layer.k, n=layer.n, alpha=layer.alpha,
+        beta=layer.beta, data_format=layer.data_format), cheap=False)]
+
+
+@kinds("RBF")
+def _(layer, training):
+    return [_reading(Pair(rbf.pair, (layer.weight,), cheap=False))]
+
+
+@kinds("Activation")
 def _(layer, training):
     return _activation(layer)
 
 
-@_kinds("ReLU")
+@kinds("ReLU")
 def _(layer, training):
     if not layer.negative_slope and not layer.threshold:
         return [relu() if layer.max_value is None else clipped_relu(layer.max_value)]
@@ -195,43 +210,43 @@ def _(layer, training):
         max_value=layer.max_value, threshold=layer.threshold))]
 
 
-@_kinds("LeakyReLU")
+@kinds("LeakyReLU")
 def _(layer, training):
     return [leaky_relu(layer.negative_slope)] if layer.negative_slope > 0 else None
 
 
-@_kinds("ELU")
+@kinds("ELU")
 def _(layer, training):
     return [ACTIVATIONS["elu"]()] if layer.alpha == 1 else None
 
 
-@_kinds("Softmax")
+@kinds("Softmax")
 def _(layer, training):
     return [softmax(layer.axis if isinstance(layer.axis, int) else tuple(layer.axis))]
 
 
-@_kinds("Sigmoid", "Tanh")
+@kinds("Sigmoid", "Tanh")
 def _(layer, training):
     return [ACTIVATIONS[type(layer).__name__.lower()]()]
 
 
-@_kinds("SiLU")
+@kinds("SiLU")
 def _(layer, training):
     return [Pair(silu.pair)]
 
 
-@_kinds("GELU")
+@kinds("GELU")
 def _(layer, training):
     return [Pair(functools.partial(gelu.pair, approximate=layer.approximate))]
 
 
-@_kinds("ScaledTanh")
+@kinds("ScaledTanh")
 def _(layer, training):
     return [Pair(functools.partial(
         scaled_tanh.pair, amplitude=layer.amplitude, slope=layer.slope))]
 
 
-@_kinds("Dropout")
+@kinds("Dropout")
 def _(layer, training):
     if not training or layer.rate == 0:
         return [] if getattr(layer, "scale_at", "training") == "training" else None
@@ -243,7 +258,7 @@ def _(layer, training):
     return [Dropout(drop, layer.seed_generator)] if layer.rate < 1 else None
 
 
-@_kinds("SpatialDropout2D")
+@kinds("SpatialDropout2D")
 def _(layer, training):
     if not training or layer.rate == 0:
         return []
@@ -254,162 +269,3 @@ def _(layer, training):
     else:
         drop = stock_dropout(layer.rate, noise_shape)
     return [Dropout(drop, layer.seed_generator)]
-
-
-@_kinds("MaxPooling2D")
-def _(layer, training):
-    return [MaxPool(layer.pool_size, layer.strides, layer.padding, layer.data_format)]
-
-
-@_kinds("AveragePooling2D")
-def _(layer, training):
-    return [Pair(functools.partial(
-        average_pool.pair, pool_size=layer.pool_size, strides=layer.strides,
-        padding=layer.padding, data_format=layer.data_format), reads="")]
-
-
-@_kinds("GlobalAveragePooling2D", "GlobalAveragePooling1D")
-def _(layer, training):
-    rank = 3 if "1D" in type(layer).__name__ else 4
-    last = layer.data_format == "channels_last"
-    axes = tuple(range(1, rank - 1)) if last else tuple(range(2, rank))
-    return [Pair(functools.partial(
-        global_average_pool.pair, axes=axes, keepdims=layer.keepdims), reads="", cheap=False)]
-
-
-@_kinds("GlobalMaxPooling2D")
-def _(layer, training):
-    axes = (1, 2) if layer.data_format == "channels_last" else (2, 3)
-    return [Pair(functools.partial(
-        global_max_pool.pair, axes=axes, keepdims=layer.keepdims), cheap=False)]
-
-
-@_kinds("UpSampling2D")
-def _(layer, training):
-    return [Pair(functools.partial(
-        upsample2d.pair, size=layer.size, interpolation=layer.interpolation,
-        data_format=layer.data_format), reads="")]
-
-
-@_kinds("ZeroPadding2D")
-def _(layer, training):
-    sides = ((0, 0), *layer.padding, (0, 0))
-    if layer.data_format == "channels_first":
-        sides = ((0, 0), (0, 0), *layer.padding)
-    return [Pair(functools.partial(_pad, sides=sides), reads="", stock="")]
-
-
-def _pad(x, *, sides):
-    """Zeros around x; the adjoint takes them off."""
-    shape = tf.shape(x)
-    begin = [before for before, _ in sides]
-    return tf.pad(x, sides), lambda dy: tf.ensure_shape(tf.slice(dy, begin, shape), x.shape)
-
-
-@_kinds("Cropping2D")
-def _(layer, training):
-    sides = ((0, 0), *layer.cropping, (0, 0))
-    if layer.data_format == "channels_first":
-        sides = ((0, 0), (0, 0), *layer.cropping)
-    return [Pair(functools.partial(_crop, sides=sides), reads="", stock="")]
-
-
-def _crop(x, *, sides):
-    """x without what lies at its sides; the adjoint puts zeros there."""
-    shape = x.shape
-    size = [s - before - after for s, (before, after) in zip(tf.unstack(tf.shape(x)), sides)]
-    y = tf.slice(x, [before for before, _ in sides], size)
-    return y, lambda dy: tf.ensure_shape(tf.pad(dy, sides), shape)
-
-
-@_kinds("Flatten")
-def _(layer, training):
-    return [Pair(functools.partial(flatten.pair, data_format=layer.data_format),
-                 reads="", stock="")]
-
-
-@_kinds("Reshape")
-def _(layer, training):
-    return [Pair(functools.partial(_reshape, target=layer.target_shape), reads="", stock="")]
-
-
-def _reshape(x, *, target):
-    shape, static = tf.shape(x), x.shape
-    y = tf.reshape(x, tf.concat([shape[:1], target], 0))
-    return y, lambda dy: tf.ensure_shape(tf.reshape(dy, shape), static)
-
-
-@_kinds("Permute")
-def _(layer, training):
-    return [Pair(functools.partial(_transpose, order=(0, *layer.dims)), reads="", stock="")]
-
-
-def _transpose(x, *, order):
-    back = [order.index(axis) for axis in range(len(order))]
-    return tf.transpose(x, order), lambda dy: tf.transpose(dy, back)
-
-
-@_kinds("Concatenate")
-def _(layer, training):
-    kind = Pair(functools.partial(concatenate.pair, axis=layer.axis), reads="", stock="")
-    kind.concatenates = layer.axis
-    return [kind]
-
-
-@_kinds("Add")
-def _(layer, training):
-    return [Pair(add.pair, reads="", stock="")]
-
-
-@_kinds("Subtract")
-def _(layer, training):
-    def pair(x, z):
-        y, backward = add.pair(x, -z)
-
-        def subtract_backward(dy):
-            dx, dz = backward(dy)
-            return dx, -dz
-
-        return y, subtract_backward
-
-    return [Pair(pair, reads="", stock="")]
-
-
-@_kinds("Average")
-def _(layer, training):
-    def pair(*xs):
-        y, backward = add.pair(*xs)
-        return y / len(xs), lambda dy: backward(dy / len(xs))
-
-    return [Pair(pair, reads="", stock="")]
-
-
-@_kinds("Multiply")
-def _(layer, training):
-    return [Pair(multiply.pair)]
-
-
-@_kinds("Rescaling")
-def _(layer, training):
-    if not all(isinstance(v, (int, float)) for v in (layer.scale, layer.offset)):
-        return None
-
-    def pair(x):
-        exact = type(layer) is ours.Rescaling  # Keras rounds them to float32 first
-        scale, offset = (tf.constant(v, x.dtype) if exact else tf.cast(v, x.dtype)
-                         for v in (layer.scale, layer.offset))
-        return x * scale + offset, lambda dy: dy * scale
-
-    return [Pair(pair, reads="", stock="")]
-
-
-@_kinds("Identity")
-def _(layer, training):
-    return []
-
-
-def _plus(layer, training):
-    return [Pair(add.pair, reads="", stock="")]
-
-
-_MAKERS[keras_numpy.Add] = _plus

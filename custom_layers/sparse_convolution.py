@@ -179,10 +179,14 @@ class SparseConv2D(Conv2D):
         }
         return tf.concat([kernels[len(row)][..., o] for o, row in enumerate(self.table)], 2)
 
-    def call(self, inputs):
-        settings = self._settings()
+    @property
+    def settings(self):
+        settings = {**super().settings, "table": self.table}
         del settings["groups"]
-        op = functools.partial(sparse_conv2d.pair, table=self.table, **settings)
+        return settings
+
+    def call(self, inputs):
+        op = functools.partial(sparse_conv2d.pair, **self.settings)
         return activate(op, (inputs, self.kernel, self.bias), self.activation)
 
     def get_config(self):

@@ -11,6 +11,7 @@ from custom_layers.gradient import differentiable
 from custom_layers.registration import register
 from custom_layers.smooth_pooling import PoolingLayer, widened, window_sum
 from custom_layers.tracing import sum_rows
+from custom_layers.windows import channels_last
 
 
 @differentiable
@@ -27,25 +28,38 @@ def subsample(x, beta, b, *, pool_size=(2, 2), strides=(2, 2), padding="valid",
     Source:    LeCun, Bottou, Bengio, Haffner, Gradient-Based Learning Applied to Document
                Recognition, 1998, section II.B (layers S2 and S4).
     """
-    channels_first = data_format == "channels_first"
-    if channels_first:
-        x = tf.transpose(x, (0, 2, 3, 1))
-    (rows, columns), dtype = ([1.0] * k for k in pool_size), x.dtype
-    s, sum_backward = window_sum(widened(x), rows, columns, strides, padding)
-    y = tf.cast(s * widened(beta) + widened(b), dtype)
-    if channels_first:
-        y = tf.transpose(y, (0, 3, 1, 2))
+    settings = dict(pool_size=pool_size, strides=strides, padding=padding)
+    s, sum_backward = sum_windows(x, **settings, data_format=data_format)
+    y, weigh_backward = weigh(s, beta, b, dtype=x.dtype, data_format=data_format)
 
     def backward(dy):
-        if channels_first:
-            dy = tf.transpose(dy, (0, 2, 3, 1))
-        dy = widened(dy)
-        dx = tf.cast(sum_backward(dy * widened(beta)), dtype)
-        if channels_first:
-            dx = tf.transpose(dx, (0, 3, 1, 2))
-        return dx, tf.cast(sum_rows(dy * s), beta.dtype), tf.cast(sum_rows(dy), b.dtype)
+        ds, dbeta, db = weigh_backward(dy)
+        return sum_backward(ds), dbeta, db
 
     return y, backward
+
+
+def sum_windows(x, *, pool_size, strides, padding, data_format):
+    """s of `subsample`, as (s, backward); of half-precision x in float32."""
+    def sums(x):
+        (rows, columns), dtype = ([1.0] * k for k in pool_size), x.dtype
+        s, backward = window_sum(widened(x), rows, columns, strides, padding)
+        return s, lambda ds: tf.cast(backward(ds), dtype)
+
+    return channels_last(sums, x, data_format)
+
+
+def weigh(s, beta, b, *, dtype, data_format):
+    """y of `subsample` in `dtype`, as (y, backward)."""
+    def weighed(s):
+        def backward(dy):
+            dy = tf.cast(dy, s.dtype)
+            dbeta, db = sum_rows(dy * s), sum_rows(dy)
+            return dy * widened(beta), tf.cast(dbeta, beta.dtype), tf.cast(db, b.dtype)
+
+        return tf.cast(s * widened(beta) + widened(b), dtype), backward
+
+    return channels_last(weighed, s, data_format)
 
 
 @register

@@ -253,6 +253,18 @@ def our_layers():
 
 
 @case
+def layers_of_the_first_networks():
+    x = image(3)
+    y = custom_layers.SparseConv2D(((0, 1), (2,), (0, 1, 2), (1,)), 3, padding=1)(x)
+    y = custom_layers.Subsampling2D(activation="tanh")(
+        custom_layers.LocalResponseNormalization(alpha=0.1, n=3)(y))
+    y = custom_layers.SparseConv2D(((3, 1), (0,)), 2, use_bias=False, activation="relu")(y)
+    y = custom_layers.Subsampling2D(2, 1, "same")(y)
+    fixed, trained = custom_layers.RBF(4), custom_layers.RBF(3, fixed=False)
+    return x, [trained(fixed(custom_layers.Flatten()(y))), fixed(layers.Flatten()(y))]
+
+
+@case
 def operations():
     x = image(4)
     y = ops.relu(ops.conv(x, ops.ones((3, 3, 4, 4)) / 9))

@@ -236,9 +236,8 @@ def test_every_network_of_the_catalogue(name):
     model = small(name)
     report = memory_report(model, batch_size=8)
     assert report.stock <= report.stock_peak and report.unknown == []
-    # Beside a layer that runs as stock, both what it keeps and what its neighbours need is kept.
-    most = 1.0 if not lean(model).plan.stock else 1.15
-    assert report.lean <= most * report.stock
+    assert not lean(model).plan.stock
+    assert report.lean <= report.stock
     assert all(row.layer != "other" for row in report.rows)
     assert report.stock > 0 or name == "perceptron"
 

@@ -3,8 +3,9 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from custom_layers.initializers import SCHEMES, RandomSigns, initial_values
+from custom_layers.initializers import SCHEMES, Dirac, RandomSigns, initial_values
 
 
 @pytest.mark.parametrize(
@@ -47,3 +48,21 @@ def test_random_signs():
     again = keras.initializers.deserialize(keras.initializers.serialize(RandomSigns(seed=1)))
     assert type(again) is RandomSigns
     np.testing.assert_array_equal(again((100, 84)), signs)
+
+
+@pytest.mark.parametrize("inputs, filters", [(3, 3), (2, 5), (5, 2)])
+def test_dirac_hands_its_input_on(inputs, filters):
+    kernel = Dirac(seed=1)((3, 3, inputs, filters))
+    x = np.random.default_rng(0).normal(size=(2, 6, 5, inputs)).astype("float32")
+    y, same = tf.nn.conv2d(x, kernel, 1, "SAME").numpy(), min(inputs, filters)
+    np.testing.assert_array_equal(y[..., :same], x[..., :same])
+    beyond = np.array(kernel)[..., same:]
+    assert np.all(np.abs(beyond) < (9 * inputs)**-0.5)
+    assert filters <= inputs or np.std(beyond) == pytest.approx((27 * inputs)**-0.5, rel=0.2)
+
+
+def test_dirac_is_saved_and_takes_a_dtype():
+    again = keras.initializers.deserialize(keras.initializers.serialize(Dirac(seed=1)))
+    a, b = (make((1, 3, 2, 4), dtype="float64") for make in (again, Dirac(seed=1)))
+    assert a.dtype == "float64"
+    np.testing.assert_array_equal(a, b)

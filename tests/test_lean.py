@@ -145,7 +145,8 @@ def test_what_it_cannot_rewrite_runs_as_stock_and_is_listed():
 
 
 def test_of_a_network_of_known_layers_nothing_runs_as_stock():
-    for name in ("a chain of units", "residual units", "a chain of concatenations"):
+    for name in ("a chain of units", "residual units", "a chain of concatenations",
+                 "layers of the first networks"):
         assert not lean(model_of(name)[0]).plan.stock, name
 
 
