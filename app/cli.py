@@ -47,6 +47,8 @@ Augment = option(str | None, "Random changes of training images, as in flip,rota
 Patience = option(int | None, "Stop when the best epoch is this many epochs old.")
 Tuner = option(str, "random or bayesian.")
 Trials = option(int, "Trials of the search.")
+Craft = option(bool, "Search schedule, warm-up, label smoothing, averaged weights and "
+                     "augmentation as well.", "--craft")
 To = option(Path, "The folder of exported models.")
 Searchable = option(str, "A network with a search space.")
 BatchSize = option(int, "Images a step; 0: all.")
@@ -58,12 +60,16 @@ Schedule = option(str, "How the step size changes: constant, step (a tenth at 1/
 Warmup = option(float, "Epochs in which the step size rises from 0.")
 LabelSmoothing = option(float, "The part of each label that all classes share.")
 Ema = option(float | None, "Keep the moving average of the weights, by this factor a step (0.99).")
+Whiten = option(str | None, "Whiten the images inside the model, by the training images' "
+                            "covariance: zca or pca.  [default: mean and deviation]")
 Width = option(float | None, "The factor of all channels of the network.  [default: 1]")
 From = option(str | None, "Start from the weights of this run, under a new head.", "--from")
+Weights = option(str | None, "For networks of keras.applications: imagenet, or a file of weights.")
 Freeze = option(int, "With --from: so many of the first layers with weights stay as they are.")
 HeadLearningRate = option(float | None, "With --from: the head's step size.  "
                                         "[default: --learning-rate]")
 WeightDecay = option(float, "lambda of the penalty 1/2 lambda W^2.")
+Precision = option(str, "float32, or 16 bits on weights of 32: mixed_bfloat16, mixed_float16.")
 Lean = option(str | None, "Train in half the memory: what is kept for the backward pass is stored "
                           "as float32 (exact), bfloat16 or int8.")
 OtherData = option(str | None, "Other data than the run's.")
@@ -86,7 +92,7 @@ Classifier = option(str, "svm, knn, or both.")
 Limit = option(int | None, "Use so many training images.  [default: all]")
 FeaturesOf = option(str | None, "Also by the features that the network of this run has learned, "
                                 "on the run's data.")
-StudyName = argument(str | None, "init, bn, decay, dropout, optimizers or overfit.  "
+StudyName = argument(str | None, "init, bn, decay, dropout, optimizers, overfit or transfer.  "
                                  "[default: list them]")
 RecipeName = argument(str | None, "A recipe.  [default: list them]")
 Seeds = option(int | None, "How many trainings.  [default: the recipe's own number]")
@@ -104,7 +110,7 @@ Source = argument(str | None, "A data set or path to describe.")
 def run(
     data: Data = "digits", model: Searchable = "lenet5",
     tuner: Tuner = "random", trials: Trials = 6, epochs: Epochs = 8,
-    schedule: Schedule = "cosine", patience: Patience = None,
+    schedule: Schedule = "cosine", craft: Craft = False, patience: Patience = None,
     name: Name = None, to: To = Path("saved_models"), augment: Augment = "shift", seed: Seed = 0,
     image_size: ImageSize = None, skip_corrupt: SkipCorrupt = False, resume: Resume = False,
     overwrite: Overwrite = False, as_json: Json = False, debug: Debug = False,
@@ -113,8 +119,8 @@ def run(
     quiet_tensorflow()
     from tuning.commands import run_all
 
-    config = _config(model, data, epochs=epochs, schedule=schedule, patience=patience,
-                     augment=augment, seed=seed, image_size=image_size,
+    config = _config(model, data, epochs=epochs, schedule=schedule, craft=craft,
+                     patience=patience, augment=augment, seed=seed, image_size=image_size,
                      skip_corrupt=skip_corrupt, search=True)
     run_all(config, name or _name(model, data), tuner=tuner, trials=trials, to=to,
             resume=resume, overwrite=overwrite)
@@ -124,8 +130,9 @@ def run(
 @chatty
 def tune(
     model: Model, data: Data = "digits", tuner: Tuner = "random", trials: Trials = 6,
-    epochs: Epochs = 8, schedule: Schedule = "cosine", patience: Patience = None,
-    name: Name = None, augment: Augment = "shift", seed: Seed = 0, image_size: ImageSize = None,
+    epochs: Epochs = 8, schedule: Schedule = "cosine", craft: Craft = False,
+    patience: Patience = None, name: Name = None, augment: Augment = "shift", seed: Seed = 0,
+    image_size: ImageSize = None,
     skip_corrupt: SkipCorrupt = False, resume: Resume = False, overwrite: Overwrite = False,
     as_json: Json = False, debug: Debug = False,
 ):
@@ -133,8 +140,8 @@ def tune(
     quiet_tensorflow()
     from tuning.commands import tune as tune_command
 
-    config = _config(model, data, epochs=epochs, schedule=schedule, patience=patience,
-                     augment=augment, seed=seed, image_size=image_size,
+    config = _config(model, data, epochs=epochs, schedule=schedule, craft=craft,
+                     patience=patience, augment=augment, seed=seed, image_size=image_size,
                      skip_corrupt=skip_corrupt, search=True)
     tune_command(config, name or _name(model, data), tuner=tuner, trials=trials,
                  resume=resume, overwrite=overwrite)
@@ -149,23 +156,26 @@ def train(
     learning_rate: LearningRate = 1e-3,
     schedule: Schedule = "constant", warmup: Warmup = 0.0, weight_decay: WeightDecay = 0.0,
     label_smoothing: LabelSmoothing = 0.0, ema: Ema = None, augment: Augment = None,
-    patience: Patience = None, lean: Lean = None, width: Width = None, start_from: From = None,
-    freeze: Freeze = 0, head_learning_rate: HeadLearningRate = None, seed: Seed = 0,
-    name: Name = None, image_size: ImageSize = None, skip_corrupt: SkipCorrupt = False,
-    resume: Resume = False, overwrite: Overwrite = False, as_json: Json = False,
-    debug: Debug = False,
+    whiten: Whiten = None, patience: Patience = None,
+    precision: Precision = "float32", lean: Lean = None, width: Width = None,
+    start_from: From = None, weights: Weights = None, freeze: Freeze = 0,
+    head_learning_rate: HeadLearningRate = None, seed: Seed = 0, name: Name = None,
+    image_size: ImageSize = None, skip_corrupt: SkipCorrupt = False, resume: Resume = False,
+    overwrite: Overwrite = False, as_json: Json = False, debug: Debug = False,
 ):
     """Train a network; keep its best epoch; test it once."""
     quiet_tensorflow()
     from app.commands import train as train_command
 
+    sizes = {"width": width, "weights": weights}
     config = _config(model, data, epochs=epochs, batch_size=batch_size, optimizer=optimizer,
                      learning_rate=learning_rate, schedule=schedule, warmup=warmup,
                      weight_decay=weight_decay, label_smoothing=label_smoothing, ema=ema,
-                     augment=augment, patience=patience, lean=lean,
-                     sizes={} if width is None else {"width": width}, start_from=start_from,
-                     freeze=freeze, head_learning_rate=head_learning_rate, seed=seed,
-                     image_size=image_size, skip_corrupt=skip_corrupt)
+                     augment=augment, whiten=whiten, patience=patience, precision=precision,
+                     lean=lean,
+                     sizes={k: v for k, v in sizes.items() if v is not None},
+                     start_from=start_from, freeze=freeze, head_learning_rate=head_learning_rate,
+                     seed=seed, image_size=image_size, skip_corrupt=skip_corrupt)
     train_command(config, name or _name(model, data), resume=resume, overwrite=overwrite)
 
 

@@ -26,6 +26,10 @@ def start(config, name, *, resume, overwrite):
     if data.skipped:
         console.note(f"left out {len(data.skipped)} files that cannot be read: "
                      + ", ".join(data.skipped))
+    weights = config.sizes.get("weights")
+    if weights and Path(weights).expanduser().is_file():
+        sizes = {**config.sizes, "weights": str(Path(weights).expanduser().absolute())}
+        config = replace(config, sizes=sizes)
     if config.start_from:
         config = replace(config, start_from=str(Run.open(config.start_from).path))
     config = replace(config, fingerprint=data.fingerprint)

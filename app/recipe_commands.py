@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from rich.table import Table
@@ -16,6 +17,8 @@ from app.recipes import RECIPES
 from app.results import finish
 from app.runs import read_json, write_json
 from app.xor import XOR, show_xor
+
+PREDICTIONS = "predictions.npz"
 
 
 def list_recipes():
@@ -55,10 +58,14 @@ def run_recipe(name, seeds=None):
     table.add_section()
     table.add_row("median", _percent(np.median(errors)),
                   f"{sum(result['minutes'] for result in results):.1f} in all")
+    joint = together(results) if recipe.ensemble and seeds > 1 else None
+    if joint is not None:
+        table.add_row(f"all {seeds} together", _percent(joint), "")
     table.add_row("published", _percent(recipe.published), "")
     table.caption = recipe.source
     console.result({"recipe": name, "results": results, "median_error": float(np.median(errors)),
-                    "published": recipe.published, "source": recipe.source}, table)
+                    "ensemble_error": joint, "published": recipe.published,
+                    "source": recipe.source}, table)
 
 
 def _train(name, recipe, seed):
@@ -75,12 +82,21 @@ def _train(name, recipe, seed):
         model = averaged_views(model, recipe.views)
     evaluation = evaluate(model, data.test, data.class_names)
     finish(run, data, run.model(), evaluation)
+    np.savez(run.path / PREDICTIONS, labels=evaluation.labels,
+             probabilities=evaluation.probabilities)
     result = {"seed": seed, "error": 100 * (1 - evaluation.accuracy), "minutes": minutes,
               "run": str(run.path)}
     if not np.isfinite(result["error"]):
         raise HandgradError(f"The training of {run_name} gave no finite result.")
     write_json(kept, result)
     return result
+
+
+def together(results):
+    """The error in percent of the mean of the trainings' predictions."""
+    found = [np.load(Path(result["run"]) / PREDICTIONS) for result in results]
+    predicted = np.mean([f["probabilities"] for f in found], axis=0).argmax(axis=1)
+    return float(100 * np.mean(predicted != found[0]["labels"]))
 
 
 def _percent(value):

@@ -26,12 +26,17 @@ class Config:
             other data.
         search: sizes, batch size, optimizer, learning rate and weight decay are searched; what
             stands here of them is not used.
+        craft: schedule, warm-up, label smoothing, averaged weights and augmentation are searched
+            as well.
         batch_size: images a step; 0 is all of them.
         warmup: epochs in which the learning rate rises.
         ema: the factor of the moving average of the weights that is validated and kept.
+        whiten: "zca" or "pca" in place of the normalisation by mean and deviation.
         start_from: the folder of the run whose weights the network starts from, but for its head.
         freeze: so many of its first layers with weights stay as they are.
         head_learning_rate: that of the head; None: as all others.
+        precision: "float32", or what layers compute in, on weights of float32: "mixed_bfloat16",
+            "mixed_float16".
         lean: how lean training stores what it keeps: "float32", "bfloat16", "int8"; None trains as
             usual.
         on_train_and_validation: the validation part is trained on as well.
@@ -48,8 +53,10 @@ class Config:
     weight_decay: float = 0.0
     label_smoothing: float = 0.0
     ema: float | None = None
+    whiten: str | None = None
     augment: str | None = None
     patience: int | None = None
+    precision: str = "float32"
     lean: str | None = None
     start_from: str | None = None
     freeze: int = 0
@@ -60,6 +67,7 @@ class Config:
     sizes: dict = field(default_factory=dict)
     on_train_and_validation: bool = False
     search: bool = False
+    craft: bool = False
     fingerprint: str = ""
 
     def __post_init__(self):
@@ -208,7 +216,7 @@ class Run:
                 f"Run '{self.name}' has no trained model yet ({path} is missing). "
                 "Continue it with --resume."
             )
-        return served(keras.models.load_model(path))
+        return served(keras.models.load_model(path, compile=False))
 
 
 class replacing:

@@ -48,7 +48,8 @@ def cifar10():
     folder = data_folder()
     archive = folder / "cifar10.tar.xz" if folder else None
     if archive is None or not archive.is_file():
-        return _download("cifar10", CIFAR10)
+        return _download("cifar10", CIFAR10,
+                         "cifar10.tar.xz (cifar10/train/airplane/0001.jpg ...)")
     return replace(read_tar(archive, CIFAR10), origin=f"CIFAR-10 (JPEG copy), {archive}")
 
 
@@ -136,10 +137,12 @@ def _idx_or_download(name, class_names):
     folder = data_folder()
     if folder and (folder / name).is_dir():
         return read_idx(folder / name, class_names)
-    return _download(name, class_names)
+    form = f"its four IDX files (train-images-idx3-ubyte.gz ...) as {name}/"
+    return _download(name, class_names, form)
 
 
-def _download(name, class_names):
+def _download(name, class_names, form):
+    """Keras's download; `form` says what stands for it in $HANDGRAD_DATA."""
     import keras
 
     try:
@@ -148,8 +151,8 @@ def _download(name, class_names):
             (x, y), (x_test, y_test) = getattr(keras.datasets, name).load_data()
     except Exception as error:  # Keras raises a bare Exception when an address cannot be reached.
         raise HandgradError(
-            f"'{name}' could not be downloaded ({_line(error)}). Without a network, set "
-            f"HANDGRAD_DATA to a folder that holds it, or use --data digits, which is built in."
+            f"'{name}' could not be downloaded ({_line(error)}). Without a network, put {form} "
+            "into a folder and set HANDGRAD_DATA to it, or use --data digits, which is built in."
         ) from error
     return Source(
         "downloaded by Keras", class_names, checked(x, y, name), test=checked(x_test, y_test, name)

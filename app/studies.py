@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from app.drawing import BLUE, GREEN, ORANGE, RED, VIOLET, styled
 from app.gallery import optimisers
 from app.models.mlp import mlp
+from app.transfer_study import compare
 from custom_layers import Rprop, SoftmaxCrossEntropy
 
 COLORS = (BLUE, ORANGE, GREEN, RED, VIOLET, "#7a8794")
@@ -112,8 +113,17 @@ def optimizers(data):
     return Study(found.rows, [*found.figures, optimisers()])
 
 
+def transfer(data):
+    """Half of the classes learned from few images, by a trunk trained on the others or without.
+
+    The figure and the numbers are of `app.transfer_study`.
+    """
+    rows, figure = compare(data)
+    return Study(rows, [figure])
+
+
 STUDIES = {"init": init, "bn": bn, "decay": decay, "dropout": dropout, "optimizers": optimizers,
-           "overfit": overfit}
+           "overfit": overfit, "transfer": transfer}
 
 
 def _arrays(split, count):

@@ -5,10 +5,12 @@ import time
 import keras
 import numpy as np
 
+from app import whitening
 from app.compiling import Averaged, compile_model, current_rate
 from app.data import batches, join, steps
 from app.errors import HandgradError, UsageError, unknown
 from app.models import build
+from app.precision import precision, widen_outputs
 from app.runs import Run, replacing
 from app.schedules import learning_rate
 from app.transfer import head_of, statistics_of, transfer
@@ -24,11 +26,13 @@ def new_model(config, data):
         raise UsageError("--freeze and --head-learning-rate need --from RUN, a trained network.")
     source = Run.open(config.start_from).model() if config.start_from else None
     keras.utils.set_random_seed(config.seed)
-    model = build(
-        config.model, data.image_shape, len(data.class_names),
-        statistics=statistics_of(source) if source else data.statistics(),
-        weight_decay=config.weight_decay, **config.sizes,
-    )
+    with precision(config.precision):
+        model = build(
+            config.model, data.image_shape, len(data.class_names),
+            statistics=statistics_of(source) if source else config.whiten or data.statistics(),
+            weight_decay=config.weight_decay, **config.sizes,
+        )
+    widen_outputs(model)
     if source:
         transfer(model, source, freeze=config.freeze)
     train = training_part(config, data)
@@ -63,7 +67,10 @@ def fit(model, config, train, validation=None, *, first_epoch=0, callbacks=(), v
 
     What an epoch sees depends on the seed and the epoch's number alone.
     """
-    size, outputs = batch_size(config, train), len(getattr(model, "model", model).outputs)
+    network = getattr(model, "model", model)  # of a lean view
+    size, outputs = batch_size(config, train), len(network.outputs)
+    if not (first_epoch or config.start_from):
+        whitening.fit(network, train.images)
 
     def labelled(dataset):
         """With the same labels for each output."""
@@ -216,9 +223,9 @@ def train(run, data, *, verbose=0):
 
 
 def first_filters(model):
-    """The kernel (kh, kw, cin, cout) of the first convolution, or None."""
+    """The kernel (kh, kw, cin, cout) of the first convolution that is trained, or None."""
     for layer in model.layers:
-        if len(layer.weights) and len(layer.weights[0].shape) == 4:
+        if layer.trainable_weights and len(layer.weights[0].shape) == 4:
             return keras.ops.convert_to_numpy(layer.weights[0])
     return None
 

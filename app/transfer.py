@@ -1,6 +1,7 @@
 """Fine-tuning: a trained trunk under a new head."""
 
 from app.errors import UsageError
+from app.whitening import way_of
 
 
 def head_of(model):
@@ -15,11 +16,13 @@ def head_of(model):
 
 
 def statistics_of(model):
-    """(mean, deviation) by which a network normalises images, or None: its trunk expects them."""
+    """How a network normalises images, which its trunk expects: (mean, deviation), or the way
+    that it whitens them, or None.
+    """
     for layer in model.layers:
         if layer.name == "normalize":
             return layer.mean.numpy().ravel(), layer.variance.numpy().ravel() ** 0.5
-    return None
+    return way_of(model)
 
 
 def transfer(model, source, *, freeze=0):

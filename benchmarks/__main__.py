@@ -57,7 +57,8 @@ def main():
         "weights aside. Made by `make bench`.")
     say()
     say("Lean training has pages of its own: [LEAN.md](LEAN.md), and "
-        "[LEAN_ACCURACY.md](LEAN_ACCURACY.md) for int8.")
+        "[LEAN_ACCURACY.md](LEAN_ACCURACY.md) for int8. What the recipes reach: "
+        "[RECIPES.md](RECIPES.md).")
     say()
     say(f"Machine: {machine()}")
     for title, header, rows, *notes in SECTIONS:

@@ -8,13 +8,14 @@ from app.models import MODELS, build
 
 # The smallest square images that a network takes.
 SMALLEST = {"simpleconvnet": 6, "deepconvnet": 4, "patternnet": 4, "alexnet": 67,
-            "alexnet-one-tower": 63, "zfnet": 53, "googlenet-auxiliary": 65,
-            **{name: 32 for name in MODELS if name.startswith("vgg")}}
+            "alexnet-one-tower": 63, "zfnet": 53, "airbench": 9, "googlenet-auxiliary": 65,
+            **{name: 32 for name in MODELS if name.startswith(("vgg", "keras-"))},
+            "keras-inceptionv3": 75}
 
 
 # One of each kind of block; the others differ by how many there are of them.
 KINDS = ("perceptron", "mlp", "simpleconvnet", "deepconvnet", "patternnet", "lenet5-1998",
-         "lenet5", "alexnet", "alexnet-one-tower", "zfnet", "nin", "vgg-a", "vgg-c-bn",
+         "lenet5", "airbench", "alexnet", "alexnet-one-tower", "zfnet", "nin", "vgg-a", "vgg-c-bn",
          "googlenet-auxiliary", "resnet18", "resnet50", "resnet20")
 
 

@@ -68,6 +68,7 @@ def test_no_network_is_one_line_with_alternatives(monkeypatch, tmp_path, capsys,
     with pytest.raises(HandgradError, match=f"'{name}' could not be downloaded") as error:
         data.load(name)
     assert "HANDGRAD_DATA" in str(error.value) and "digits" in str(error.value)
+    assert f"{name}.tar.xz" in str(error.value) or f"as {name}/" in str(error.value)
     assert len(str(error.value).splitlines()) == 1
     assert capsys.readouterr().out == ""
 

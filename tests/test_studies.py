@@ -58,6 +58,14 @@ def test_what_is_remembered_is_not_all_learned(study, capsys, name):
 
 
 @pytest.mark.slow
+def test_a_trunk_helps_where_images_are_few(study, capsys):
+    rows = study("transfer", capsys)
+    assert [row["images a class"] for row in rows] == ["10", "30", "100"]
+    assert rows[0]["fine-tuned less from scratch"] > 0
+    assert all(row["fine-tuned"] > 0.7 for row in rows)
+
+
+@pytest.mark.slow
 def test_optimizers_learn(study, capsys):
     rows = study("optimizers", capsys)
     assert len(rows) == 6 and all(row["training loss"] < 1 for row in rows)

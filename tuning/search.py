@@ -101,7 +101,8 @@ class Search(BaseTuner):
             max_consecutive_failed_trials=trials + 1,
         )
         oracle.verbose = 0
-        hypermodel = space(run.config.model, data.image_shape, len(data.class_names), self.images)
+        hypermodel = space(run.config.model, data.image_shape, len(data.class_names), self.images,
+                           with_craft=run.config.craft)
         with contextlib.redirect_stdout(None):  # it says that it reloads
             super().__init__(oracle, hypermodel, directory=str(run.path), project_name="search",
                              overwrite=False)
@@ -145,7 +146,8 @@ class Search(BaseTuner):
         return ranked
 
     def run_trial(self, trial, on_epoch, on_trial):
-        chosen = choose(trial.hyperparameters, self.run.config.model, self.images)
+        chosen = choose(trial.hyperparameters, self.run.config.model, self.images,
+                        self.run.config.craft)
         config = asdict(replace(self.run.config, search=False, **chosen))
         record = {"trial": trial.trial_id, "values": dict(trial.hyperparameters.values),
                   "settings": config, "reason": None, "score": None, "loss": None,

@@ -4,9 +4,12 @@ The defaults of each space are the plain model's, so that the first trial is wha
 have taken without a search (but for the weight decay: a log scale has no 0).
 """
 
-from app.errors import unknown
-from app.models import build
+import inspect
+
 from app.compiling import compile_model
+from app.errors import unknown
+from app.models import MODELS, build
+from app.schedules import SCHEDULES
 
 
 def mlp(hp):
@@ -50,12 +53,39 @@ def pattern_net(hp):
     return {**sizes, **inner} if sizes["hidden"] else sizes
 
 
-def _dropout(hp):
-    return hp.Float("dropout", 0.0, 0.5, step=0.1, default=0.0)
+def _dropout(hp, default=0.0):
+    return hp.Float("dropout", 0.0, 0.5, step=0.1, default=default)
+
+
+def _scaled(name):
+    """The space of a network that can be made wider or narrower."""
+    plain = inspect.signature(MODELS[name].function).parameters
+
+    def space_of_width(hp):
+        sizes = {"width": hp.Float("width", 0.25, 2.0, sampling="log", default=1.0)}
+        if "dropout" in plain:
+            sizes["dropout"] = _dropout(hp, plain["dropout"].default)
+        return sizes
+
+    return space_of_width
+
+
+def craft(hp):
+    """How a network is trained, beyond what every search tries."""
+    return {
+        "schedule": hp.Choice("schedule", list(SCHEDULES), default="cosine"),
+        "warmup": hp.Choice("warmup", [0.0, 0.25, 0.5], default=0.0),
+        "label_smoothing": hp.Choice("label_smoothing", [0.0, 0.05, 0.1, 0.2], default=0.0),
+        "ema": hp.Choice("ema", [0.0, 0.9, 0.99, 0.999], default=0.0) or None,
+        "augment": hp.Choice("augment", list(AUGMENTS), default="shift"),
+    }
 
 
 BATCH_SIZES = (16, 32, 64, 128)
+AUGMENTS = ("none", "shift", "shift,rotate,scale", "shift,rotate,scale,elastic", "flip,crop")
 SPACES = {
+    **{name: _scaled(name) for name, network in MODELS.items()
+       if "width" in inspect.signature(network.function).parameters},
     "mlp": mlp,
     "simpleconvnet": simple_conv_net,
     "lenet5": lenet5,
@@ -70,13 +100,15 @@ def find_space(model):
     return SPACES[model]
 
 
-def choose(hp, model, images):
+def choose(hp, model, images, with_craft=False):
     """Declares the whole space of `model` and returns the chosen settings of a run.
 
     {"sizes": {...}, "weight_decay", "learning_rate", "optimizer", "batch_size"}. The batch size
     is declared here too: one first declared while fitting has its default in every first trial.
 
-    images: how many there are to train on, the limit of the batch size.
+    Args:
+        images: how many there are to train on, the limit of the batch size.
+        with_craft: whether `craft` is searched as well.
     """
     batch_sizes = [size for size in BATCH_SIZES if size <= images] or [images]
     return {
@@ -85,14 +117,15 @@ def choose(hp, model, images):
         "learning_rate": hp.Float("learning_rate", 3e-4, 5e-3, sampling="log", default=1e-3),
         "optimizer": hp.Choice("optimizer", ["adam", "rmsprop", "nesterov"], default="adam"),
         "batch_size": hp.Choice("batch_size", batch_sizes, default=min(32, batch_sizes[-1])),
+        **(craft(hp) if with_craft else {}),
     }
 
 
-def space(model, image_shape, classes, images, statistics=None):
+def space(model, image_shape, classes, images, statistics=None, with_craft=False):
     """The hyper-model of a network: a function from hyper-parameters to a compiled model."""
 
     def hypermodel(hp):
-        chosen = choose(hp, model, images)
+        chosen = choose(hp, model, images, with_craft)
         network = build(model, image_shape, classes, statistics=statistics,
                         weight_decay=chosen["weight_decay"], **chosen["sizes"])
         return compile_model(network, optimizer=chosen["optimizer"],

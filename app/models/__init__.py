@@ -8,7 +8,9 @@ from typing import Callable
 import keras
 
 from app.errors import UsageError, unknown
+from app.models.airbench import airbench
 from app.models.alexnet import alexnet, zfnet
+from app.models.applications import APPLICATIONS, application
 from app.models.convnets import deep_conv_net, simple_conv_net
 from app.models.googlenet import googlenet
 from app.models.lenet import lenet5, lenet5_1998
@@ -63,6 +65,7 @@ MODELS = {
     "alexnet": imagenet(alexnet, 227),
     "alexnet-one-tower": imagenet(alexnet, towers=1),
     "zfnet": imagenet(zfnet),
+    "airbench": Network(airbench, image_shape=(32, 32, 3)),
     "nin": Network(nin, image_shape=(32, 32, 3)),
     **{f"vgg-{letter}": imagenet(vgg, configuration=letter) for letter in VGG},
     **{f"vgg-{letter}-bn": imagenet(vgg, configuration=letter, batch_norm=True) for letter in VGG},
@@ -71,6 +74,8 @@ MODELS = {
     **{f"resnet{depth}": imagenet(resnet, depth=depth) for depth in RESNET},
     **{f"resnet{depth}": Network(cifar_resnet, {"depth": depth}, (32, 32, 3))
        for depth in CIFAR_RESNET},
+    **{f"keras-{trunk}": imagenet(application, 299 if trunk == "inceptionv3" else 224, trunk=trunk)
+       for trunk in APPLICATIONS},
 }
 
 # The losses of a model with several outputs: the logits, then those of auxiliary classifiers.

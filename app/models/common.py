@@ -2,16 +2,21 @@
 
 import keras
 
+from app import whitening
 from custom_layers import WeightDecay
 
 
 def start(image_shape, statistics, *before):
     """The input (images in [0, 1], NHWC), the layers `before`, the normalisation.
 
-    The normalisation by `statistics` (mean, std) is a layer, so that an exported model takes the
-    images as they are.
+    The normalisation is a layer, so that an exported model takes the images as they are: by the
+    `statistics` (mean, std), or where that is "zca" or "pca" a whitening of whole images, which
+    comes first and remains to be fitted (`app.whitening`).
     """
-    layers = [keras.Input(image_shape, name="images"), *before]
+    images = keras.Input(image_shape, name="images")
+    if isinstance(statistics, str):
+        return [images, *whitening.layers(statistics, image_shape), *before]
+    layers = [images, *before]
     if statistics is not None:
         mean, std = statistics
         variance = [max(float(s), 1e-3) ** 2 for s in std]

@@ -1,0 +1,63 @@
+"""Mixed precision: what is 16 bits wide, what stays 32, and that a run goes on as it was."""
+
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+
+from app.errors import UsageError
+from app.export import export
+from app.precision import PRECISIONS, precision
+from app.runs import Config, Run
+from app.training import new_model, train
+
+CONFIG = Config("mlp", "digits", epochs=3, batch_size=32, precision="mixed_bfloat16", ema=0.9)
+
+
+@pytest.fixture(scope="module")
+def digits(few_digits):
+    return few_digits(96, 50, 50)
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize("policy", PRECISIONS)
+@pytest.mark.parametrize("name", ["mlp", "lenet5-1998"])
+def test_hidden_layers_are_narrow_weights_and_logits_are_not(name, policy, digits):
+    model = new_model(replace(CONFIG, model=name, precision=policy), digits)
+    kinds = {layer.compute_dtype for layer in model.layers[1:-1]}
+    assert kinds == {policy.removeprefix("mixed_")}
+    assert {w.dtype for w in model.trainable_weights} == {"float32"}
+    assert model(digits.test.images[:2] / np.float32(255)).dtype == "float32"
+    scaled = isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
+    assert scaled == (policy == "mixed_float16")
+    assert keras.config.dtype_policy().name == "float32"
+
+
+@pytest.mark.parametrize("policy", PRECISIONS[1:])
+def test_a_resumed_run_is_the_run(policy, digits):
+    config = replace(CONFIG, precision=policy)
+    whole = train(Run.start("whole", config), digits)
+    run = Run.start("parts", replace(config, epochs=2))
+    train(run, digits)
+    train(Run.start("parts", config, resume=True), digits)
+    for a, b in zip(whole.get_weights(), run.model().get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_it_learns_and_exports(digits):
+    model = train(Run.start("run", replace(CONFIG, epochs=12, learning_rate=5e-3)), digits)
+    x = digits.train.images / np.float32(255)
+    assert np.mean(np.argmax(model.predict(x, verbose=0), 1) == digits.train.labels) > 0.6
+    path = export(model, name="narrow", class_names=list("0123456789"), card={},
+                  sample_images=x[:4])
+    assert (path / "saved_model.pb").exists()
+
+
+def test_an_unknown_precision_is_named():
+    with pytest.raises(UsageError, match="Unknown precision 'float8'"), precision("float8"):
+        pass
