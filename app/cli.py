@@ -45,8 +45,16 @@ Augment = option(str | None, "Random changes of training images, as in flip,rota
                              "alternate-flip, shift, crop, rotate, scale, squeeze, shear, "
                              "brightness, elastic, each with an amount or its usual one; or none.")
 Patience = option(int | None, "Stop when the best epoch is this many epochs old.")
-Tuner = option(str, "random or bayesian.")
+Tuner = option(str, "random, grid, bayesian, hyperband, coarse-to-fine or halving.")
 Trials = option(int, "Trials of the search.")
+ObjectiveName = option(str, "What is searched for: val_accuracy or val_loss.", "--objective")
+Workers = option(int, "Trials that run at once.")
+TrialMinutes = option(float | None, "The longest that a trial may take.  [default: no limit]")
+TrialMemory = option(str | None, "The most that a trial's process may hold, as in '4 GB'.  "
+                                 "[default: no limit]")
+StopHopeless = option(bool, "End trials that do worse than half of the others at their epoch.",
+                      "--stop-hopeless")
+Keep = option(int, "Keep the weights of so many trials, the best.")
 Craft = option(bool, "Search schedule, warm-up, label smoothing, averaged weights and "
                      "augmentation as well.", "--craft")
 To = option(Path, "The folder of exported models.")
@@ -110,8 +118,11 @@ Source = argument(str | None, "A data set or path to describe.")
 def run(
     data: Data = "digits", model: Searchable = "lenet5",
     tuner: Tuner = "random", trials: Trials = 6, epochs: Epochs = 8,
-    schedule: Schedule = "cosine", craft: Craft = False, patience: Patience = None,
-    name: Name = None, to: To = Path("saved_models"), augment: Augment = "shift", seed: Seed = 0,
+    objective: ObjectiveName = "val_accuracy", schedule: Schedule = "cosine",
+    craft: Craft = False, patience: Patience = None, workers: Workers = 1,
+    trial_minutes: TrialMinutes = None, trial_memory: TrialMemory = None,
+    stop_hopeless: StopHopeless = False, keep: Keep = 3, name: Name = None,
+    to: To = Path("saved_models"), augment: Augment = "shift", seed: Seed = 0,
     image_size: ImageSize = None, skip_corrupt: SkipCorrupt = False, resume: Resume = False,
     overwrite: Overwrite = False, as_json: Json = False, debug: Debug = False,
 ):
@@ -122,17 +133,20 @@ def run(
     config = _config(model, data, epochs=epochs, schedule=schedule, craft=craft,
                      patience=patience, augment=augment, seed=seed, image_size=image_size,
                      skip_corrupt=skip_corrupt, search=True)
-    run_all(config, name or _name(model, data), tuner=tuner, trials=trials, to=to,
-            resume=resume, overwrite=overwrite)
+    plan = _plan(tuner, trials, objective, workers, trial_minutes, trial_memory, stop_hopeless,
+                 keep)
+    run_all(config, name or _name(model, data), plan, to=to, resume=resume, overwrite=overwrite)
 
 
 @app.command()
 @chatty
 def tune(
     model: Model, data: Data = "digits", tuner: Tuner = "random", trials: Trials = 6,
-    epochs: Epochs = 8, schedule: Schedule = "cosine", craft: Craft = False,
-    patience: Patience = None, name: Name = None, augment: Augment = "shift", seed: Seed = 0,
-    image_size: ImageSize = None,
+    epochs: Epochs = 8, objective: ObjectiveName = "val_accuracy", schedule: Schedule = "cosine",
+    craft: Craft = False, patience: Patience = None, workers: Workers = 1,
+    trial_minutes: TrialMinutes = None, trial_memory: TrialMemory = None,
+    stop_hopeless: StopHopeless = False, keep: Keep = 3, name: Name = None,
+    augment: Augment = "shift", seed: Seed = 0, image_size: ImageSize = None,
     skip_corrupt: SkipCorrupt = False, resume: Resume = False, overwrite: Overwrite = False,
     as_json: Json = False, debug: Debug = False,
 ):
@@ -143,8 +157,9 @@ def tune(
     config = _config(model, data, epochs=epochs, schedule=schedule, craft=craft,
                      patience=patience, augment=augment, seed=seed, image_size=image_size,
                      skip_corrupt=skip_corrupt, search=True)
-    tune_command(config, name or _name(model, data), tuner=tuner, trials=trials,
-                 resume=resume, overwrite=overwrite)
+    plan = _plan(tuner, trials, objective, workers, trial_minutes, trial_memory, stop_hopeless,
+                 keep)
+    tune_command(config, name or _name(model, data), plan, resume=resume, overwrite=overwrite)
 
 
 @app.command()
@@ -343,6 +358,13 @@ def _config(model, data, **settings):
     from app.runs import Config
 
     return Config(model, data, **settings)
+
+
+def _plan(tuner, trials, objective, workers, minutes, memory, stop_hopeless, keep):
+    from tuning.search import Plan
+    from tuning.worker import limits
+
+    return Plan(tuner, trials, objective, workers, limits(minutes, memory), stop_hopeless, keep)
 
 
 def _name(model, data):

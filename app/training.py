@@ -62,8 +62,9 @@ def batch_size(config, train):
     return config.batch_size or len(train)
 
 
-def fit(model, config, train, validation=None, *, first_epoch=0, callbacks=(), verbose=0):
-    """Trains for the config's epochs, from `first_epoch` on. Returns Keras's `History`.
+def fit(model, config, train, validation=None, *, first_epoch=0, until=None, callbacks=(),
+        verbose=0):
+    """Trains from `first_epoch` to the config's epochs, or `until`. Returns Keras's `History`.
 
     What an epoch sees depends on the seed and the epoch's number alone.
     """
@@ -81,7 +82,7 @@ def fit(model, config, train, validation=None, *, first_epoch=0, callbacks=(), v
     averaged = [Averaged(resumed=first_epoch > 0)] if config.ema else []
     return model.fit(
         labelled(dataset),
-        epochs=config.epochs,
+        epochs=until or config.epochs,
         initial_epoch=first_epoch,
         steps_per_epoch=steps(train, size),
         validation_data=None if validation is None else labelled(
@@ -142,9 +143,9 @@ class Checkpoints(keras.callbacks.Callback):
     uninterrupted one.
     """
 
-    def __init__(self, run, patience=None):
+    def __init__(self, run, patience=None, keep_best=True):
         super().__init__()
-        self.run, self.patience = run, patience
+        self.run, self.patience, self.keep_best = run, patience, keep_best
         self.rows = []
 
     def restore(self, model):
@@ -166,7 +167,7 @@ class Checkpoints(keras.callbacks.Callback):
         rate = current_rate(self.model.optimizer)
         seconds = round(time.perf_counter() - self.started, 3)
         self.rows.append({"epoch": epoch, **logs, "learning_rate": rate, "seconds": seconds})
-        if best_epoch(self.rows) == len(self.rows):
+        if self.keep_best and best_epoch(self.rows) == len(self.rows):
             with replacing(self.run.path / "best.keras") as aside:
                 self.model.save(aside)
         self.run.write_history(self.rows)

@@ -83,7 +83,7 @@ def test_a_real_ctrl_c_in_a_search_leaves_no_process(tmp_path):
     process = subprocess.Popen(command, cwd=tmp_path, env=ENVIRONMENT, text=True,
                                stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     deadline = time.monotonic() + 60
-    while not list(tmp_path.glob("runs/x/search/trial_0/trial.json")):
+    while not list(tmp_path.glob("runs/x/search/trial-0/training.json")):
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.05)
     while not (children := psutil.Process(process.pid).children()):

@@ -93,7 +93,7 @@ def test_one_model_is_shown_layer_by_layer(handgrad):
     assert layers["C3"] == {
         "layer": "C3", "type": "SparseConv2D", "output": [10, 10, 16], "parameters": 1_516,
         "multiply_adds": 150_000, "connections": 151_600, "receptive_field": 14,
-        "stock_bytes": None, "lean_bytes": None}
+        "stock_bytes": 6_400, "lean_bytes": 6_400}
     code, out, _ = handgrad("resnet20", "--image-size", "64")
     assert code == 0 and "for one image of 64x64x3, 10 classes" in " ".join(out.split())
     assert "269,722" in out

@@ -12,12 +12,12 @@ ROUND, EPOCHS = "tuner/round", "tuner/epochs"
 class CoarseToFineOracle(keras_tuner.Oracle):
     """Random search in rounds, from the whole space to a small part of it.
 
-    The first round draws from the whole space. Before each further one, the range of every
-    parameter is narrowed around the best trials so far, on the parameter's own scale (in logs
-    where it is sampled so): to `shrink` of its width, about the best trial's value. Where that
-    lies at an edge of the range, and the space goes on beyond it, the range moves there without
-    being narrowed. Of choices, those of the best trials are drawn more often. What is conditional
-    is narrowed by the trials in which it was active.
+    The first trial has the defaults, the others of the first round are drawn from the whole space.
+    Before each further round the range of every parameter is narrowed around the best trials so
+    far, on the parameter's own scale (in logs where it is sampled so): to `shrink` of its width,
+    about the best trial's value. Where that lies at an edge of the range, and the space goes on
+    beyond it, the range moves there without being narrowed. Of choices, those of the best trials
+    are drawn more often. What is conditional is narrowed by the trials in which it was active.
 
     A trial's values follow from the seed, its number, and the results of the rounds before: not
     from the order in which parallel trials end, nor from interruptions.
@@ -62,6 +62,8 @@ class CoarseToFineOracle(keras_tuner.Oracle):
         before = [self.trials[i] for i in self.start_order[:sum(self.sizes()[:number])]]
         if any(trial.status in ("RUNNING", "INVALID") for trial in before):
             return {"status": "IDLE"}
+        if not position:
+            return self._with_settings(defaults(self.hyperparameters), number)
         ranges = self.ranges(number)
         for attempt in range(self._max_collisions):
             rng = np.random.default_rng((self.seed, position, attempt))
@@ -70,6 +72,9 @@ class CoarseToFineOracle(keras_tuner.Oracle):
                 break
         else:
             return {"status": "IDLE" if self.ongoing_trials else "STOPPED"}
+        return self._with_settings(values, number)
+
+    def _with_settings(self, values, number):
         values[ROUND] = number
         if self.max_epochs is not None:
             values[EPOCHS] = self.epochs(number)
@@ -134,6 +139,16 @@ class CoarseToFineOracle(keras_tuner.Oracle):
         super().set_state(state)
         self.rounds, self.max_epochs = state["rounds"], state["max_epochs"]
         self.shrink = state["shrink"]
+
+
+def defaults(hyperparameters):
+    """The default values of all parameters that are active by them."""
+    hps = keras_tuner.HyperParameters()
+    for hp in hyperparameters.space:
+        hps.merge([hp])
+        if hps.is_active(hp):
+            hps.values[hp.name] = hp.default
+    return hps.values
 
 
 def _whole(hp):

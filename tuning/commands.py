@@ -4,29 +4,30 @@ from rich.table import Table
 
 from app.commands import start, summary
 from app.console import console
+from custom_layers.byte_sizes import shown
 from tuning.pipeline import train_best
 from tuning.progress import Progress
-from tuning.search import Search, check
+from tuning.search import Search
 from tuning.spaces import find_space
 
 
-def run_all(config, name, *, tuner, trials, to, resume, overwrite):
-    run, data, records = _search(config, name, tuner, trials, resume, overwrite)
+def run_all(config, name, plan, *, to, resume, overwrite):
+    run, data, records = _search(config, name, plan, resume, overwrite)
     best, failed = records[0], sum(r["status"] == "FAILED" for r in records)
     outcome = train_best(run, data, best, to=to, verbose=console.verbose)
     rows = {
         "trials": f"{len(records)}, {failed} failed",
         "best trial": f"{best['trial']}: {_values(best)}",
-        "validation accuracy": f"{best['score']:.4f}, after {best['best_epoch']} epochs",
+        f"best {plan.objective}": f"{best['score']:.4f}, after {best['best_epoch']} epochs",
         "SavedModel": str(outcome.exported),
     }
     summary(outcome.run, outcome.model, outcome.evaluation, rows, trials=len(records),
             failed=failed, best=best, exported=str(outcome.exported))
 
 
-def tune(config, name, *, tuner, trials, resume, overwrite):
-    run, _, records = _search(config, name, tuner, trials, resume, overwrite)
-    table = Table("trial", "validation accuracy", "epoch", "seconds", "values")
+def tune(config, name, plan, *, resume, overwrite):
+    run, _, records = _search(config, name, plan, resume, overwrite)
+    table = Table("trial", plan.objective, "epoch", "seconds", "values")
     for record in records:
         score = "failed" if record["score"] is None else f"{record['score']:.4f}"
         table.add_row(record["trial"], score, str(record["best_epoch"]),
@@ -34,13 +35,18 @@ def tune(config, name, *, tuner, trials, resume, overwrite):
     console.result({"run": str(run.path), "best": records[0], "trials": records}, table)
 
 
-def _search(config, name, tuner, trials, resume, overwrite):
+def _search(config, name, plan, resume, overwrite):
     find_space(config.model)
-    check(tuner, trials)
+    plan.check()
     run, data = start(config, name, resume=resume, overwrite=overwrite)
-    search = Search(run, data, tuner=tuner, trials=trials)
-    with Progress(trials, config.epochs, len(search.records)) as progress:
-        return run, data, search.search(on_epoch=progress.epoch, on_trial=progress.trial)
+    search = Search(run, data, plan)
+    if search.damaged:
+        console.note(f"{search.damaged} lines of {search.journal.path} could not be read; their "
+                     "trials are taken up from what else is kept of them.")
+    with Progress(plan, config.epochs, search.records) as progress:
+        records = search.search(on_epoch=progress.epoch, on_trial=progress.trial)
+    console.note(f"{shown(search.disk())} in {search.path}")
+    return run, data, records
 
 
 def _values(record):

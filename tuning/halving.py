@@ -2,6 +2,8 @@
 
 import keras_tuner
 
+from tuning.coarse_to_fine import defaults
+
 EPOCHS, INITIAL, BEFORE, RUNG = ("tuner/epochs", "tuner/initial_epoch", "tuner/trial_id",
                                  "tuner/rung")
 
@@ -12,7 +14,8 @@ class HalvingOracle(keras_tuner.Oracle):
     Rungs are at max_epochs / factor^k epochs, k from the largest down to 0. Whenever a trial can
     be started, the highest rung is taken in which a trial is among the best 1 / factor of those
     that have come so far and was not continued yet: it is, up to the next rung. Where there is
-    none, new values are drawn at random. No rung has to be full first: no worker is ever idle.
+    none, new values are drawn at random (the first are the defaults). No rung has to be full
+    before: no worker is ever idle.
 
     A continued training is a trial of its own (as in Keras Tuner's Hyperband), with the values of
     the one before: `tuner/trial_id` names it, `tuner/initial_epoch` and `tuner/epochs` say from
@@ -56,7 +59,10 @@ class HalvingOracle(keras_tuner.Oracle):
                       INITIAL: self.rungs[rung], EPOCHS: self.rungs[rung + 1], RUNG: rung + 1}
             return {"status": "RUNNING", "values": values}
         drawn = [t for t in self.trials.values() if t.hyperparameters.values.get(RUNG) == 0]
-        values = self._random_values() if len(drawn) < self.draws else None
+        if not drawn:
+            values = defaults(self.hyperparameters)
+        else:
+            values = self._random_values() if len(drawn) < self.draws else None
         if values is None:  # what runs may still be continued
             return {"status": "IDLE" if self.ongoing_trials else "STOPPED"}
         values.update({INITIAL: 0, EPOCHS: self.rungs[0], RUNG: 0})

@@ -8,13 +8,14 @@ from rich.progress import TimeElapsedColumn
 
 
 class Progress:
-    """Shows trials as they run, beside `ended` earlier ones.
+    """Shows trials as they run, beside the records of earlier ones.
 
     `epoch` and `trial` are the callbacks of `Search.search`.
     """
 
-    def __init__(self, trials, epochs, ended=0):
-        self.trials, self.epochs, self.ended = trials, epochs, ended
+    def __init__(self, plan, epochs, records):
+        self.objective, self.trials, self.epochs = plan.objective, plan.trials, epochs
+        self.ended, self.running = len(records), {}
         console = Console(stderr=True)
         self.bars = Bars(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
                          TimeElapsedColumn(), console=console, transient=True,
@@ -30,16 +31,19 @@ class Progress:
         self.bars.stop()
 
     def epoch(self, trial, row):
+        self.running[trial] = row["epoch"] + 1
         self.bars.update(
-            self.task, completed=self.ended * self.epochs + row["epoch"] + 1,
+            self.task, completed=self.ended * self.epochs + sum(self.running.values()),
             description=f"trial {trial} epoch {row['epoch'] + 1} "
-                        f"val_accuracy {row['val_accuracy']:.4f}",
+                        f"{self.objective} {row[self.objective]:.4f}",
         )
 
     def trial(self, record):
         self.ended += 1
+        self.running.pop(record["trial"], None)
         self.bars.update(self.task, completed=self.ended * self.epochs)
         score = record["reason"] if record["score"] is None else (
-            f"val_accuracy {record['score']:.4f} after {record['best_epoch']} epochs")
+            f"{self.objective} {record['score']:.4f} after {record['best_epoch']} epochs"
+            + (f", {record['reason']}" if record["reason"] else ""))
         print(f"trial {record['trial']} ({len(record['curve'])} epochs, "
               f"{record['seconds']:.1f} s): {score}", file=sys.stderr, flush=True)

@@ -1,128 +1,142 @@
 """Search: hyper-parameters tried on the validation part, each trial in a process of its own."""
 
-import contextlib
 import csv
+import os
+import shutil
+import threading
 import time
-from dataclasses import asdict, replace
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import asdict, dataclass, replace
 
 import keras_tuner
-from keras_tuner.src.engine.base_tuner import BaseTuner
-from keras_tuner.src.tuners.bayesian import BayesianOptimizationOracle
-from keras_tuner.src.tuners.randomsearch import RandomSearchOracle
+import psutil
 
 from app import figures
-from app.errors import HandgradError, UsageError, unknown
+from app.errors import HandgradError, UsageError
 from app.runs import read_json, replacing, write_json
-from tuning.spaces import choose, space
-from tuning.worker import TrialFailed, Worker
+from custom_layers.byte_sizes import shown
+from tuning.journal import Journal, alone
+from tuning.median_rule import hopeless
+from tuning.oracles import OBJECTIVES, objective_of, oracle_of
+from tuning.spaces import choose
+from tuning.trial import NO_SPACE
+from tuning.worker import Limits, TrialFailed, Worker
+
+WORKER_BYTES = 700e6  # what TensorFlow and its graphs hold in a worker, beside the data
 
 
-class _Careful:
-    """What Keras Tuner's oracles lack: the defaults as first trial, files that are never half."""
+@dataclass(frozen=True)
+class Plan:
+    """How a search goes about it.
 
-    def populate_space(self, trial_id):
-        if self.start_order:
-            return super().populate_space(trial_id)
-        hps = keras_tuner.HyperParameters()
-        for hp in self.hyperparameters.space:
-            hps.merge([hp])
-            if hps.is_active(hp):
-                hps.values[hp.name] = hp.default
-        return {"status": "RUNNING", "values": hps.values}
+    Attributes:
+        tuner: a name out of `tuning.oracles.TUNERS`.
+        trials: how many to start, counting those of an interrupted search; continued trainings of
+            "halving" do not count.
+        objective: "val_accuracy" or "val_loss".
+        workers: trials that run at once.
+        limits: of a trial.
+        stop_hopeless: whether the median rule ends trials early.
+        keep: so many trials, the best, keep their weights.
+    """
 
-    def _save_trial(self, trial):
-        path = Path(self._get_trial_dir(trial.trial_id)) / "trial.json"
-        with replacing(path) as aside:
-            trial.save(str(aside))
+    tuner: str = "random"
+    trials: int = 6
+    objective: str = "val_accuracy"
+    workers: int = 1
+    limits: Limits = Limits()
+    stop_hopeless: bool = False
+    keep: int = 3
 
-    def save(self):
-        path = Path(self._get_oracle_fname())
-        with replacing(path) as aside:
-            super(keras_tuner.Oracle, self).save(str(aside))
-
-    def reload(self):
-        super().reload()
-        # Killed after the trial was written and before the oracle was: in none of its lists.
-        self._retry_queue = [t.trial_id for t in self.trials.values() if t.status == "RUNNING"]
-
-
-class _Random(_Careful, RandomSearchOracle):
-    pass
-
-
-class _Bayesian(_Careful, BayesianOptimizationOracle):
-    def __init__(self, *, max_trials, **settings):
-        # By default, the first 3 trials a dimension are random: more than most searches have.
-        super().__init__(max_trials=max_trials, num_initial_points=max(3, max_trials // 3),
-                         **settings)
+    def check(self):
+        """Raises UsageError for what cannot be."""
+        objective_of(self.objective)
+        oracle_of(self.tuner, objective_of(self.objective), 1, 1, 0)
+        for name, least in (("trials", 1), ("workers", 1), ("keep", 0)):
+            if getattr(self, name) < least:
+                raise UsageError(f"--{name} must be at least {least}. "
+                                 f"Received: {getattr(self, name)}")
 
 
-TUNERS = {"random": _Random, "bayesian": _Bayesian}
+class Search:
+    """A search by one of Keras Tuner's oracles, or ours, whose trials run in child processes.
 
-
-def check(tuner, trials):
-    """Raises UsageError for a tuner that does not exist, or no trials."""
-    if tuner not in TUNERS:
-        raise unknown("tuner", tuner, list(TUNERS))
-    if trials < 1:
-        raise UsageError(f"--trials must be at least 1. Received: {trials}")
-
-
-class Search(BaseTuner):
-    """A Keras Tuner search whose trials run in child processes.
+    Everything that happens is written to `search/journal.jsonl` before it counts, and replayed when
+    a search is taken up again: finished trials stay finished, and a trial that was killed goes on
+    behind its last epoch, whose state lies in `search/trial-ID/`.
 
     Args:
         run: the `app.runs.Run` it belongs to; its config gives all that is not searched.
         data: the `app.data.Data`. Trials train on its training part and are scored on its
             validation part.
-        tuner: "random" or "bayesian".
-        trials: how many to run, counting those of an interrupted search.
+        plan: a `Plan`.
 
     Attributes:
         records: what came of each trial so far, a dict a trial, by its id.
+        damaged: lines of the journal that could not be read, and were set aside.
 
     Raises:
         UsageError: for an unknown tuner or model, or where the folder holds another search.
     """
 
-    def __init__(self, run, data, *, tuner="random", trials=6):
-        check(tuner, trials)
-        self.run, self.images = run, len(data.train)
+    def __init__(self, run, data, plan=Plan()):
+        plan.check()
+        _check_memory(plan.workers, data)
+        self.run, self.plan, self.images = run, plan, len(data.train)
         self.path = run.path / "search"
-        self._check_same(tuner)
-        known = self.path / "records.json"
-        self.records = read_json(known) if known.exists() else {}
-        self.worker = Worker(self.path / "worker.log")
-        oracle = TUNERS[tuner](
-            objective=keras_tuner.Objective("val_accuracy", "max"),
-            max_trials=trials,
-            seed=run.config.seed + 1,  # Keras Tuner takes 0 for none
-            max_consecutive_failed_trials=trials + 1,
-        )
-        oracle.verbose = 0
-        hypermodel = space(run.config.model, data.image_shape, len(data.class_names), self.images,
-                           with_craft=run.config.craft)
-        with contextlib.redirect_stdout(None):  # it says that it reloads
-            super().__init__(oracle, hypermodel, directory=str(run.path), project_name="search",
-                             overwrite=False)
+        space = keras_tuner.HyperParameters()
+        choose(space, run.config.model, self.images, run.config.craft)
+        self._check_same(space)
+        self.oracle = oracle_of(plan.tuner, objective_of(plan.objective), plan.trials,
+                                run.config.epochs, run.config.seed)
+        self.oracle.update_space(space)
+        self.journal = Journal(self.path / "journal.jsonl")
+        self.damaged, self.records, self._curves = self.journal.damaged, {}, {}
+        self._lock, self._ending = threading.RLock(), False
+        self._replay()
+        threads = max(1, (os.cpu_count() or 1) // plan.workers) if plan.workers > 1 else None
+        self.workers = [Worker(self.path / f"worker-{i}.log", plan.limits, threads)
+                        for i in range(plan.workers)]
 
-    def _check_same(self, tuner):
+    def _check_same(self, space):
         """A resumed search must ask the same question, else scores of two would be mixed."""
-        question = {"tuner": tuner, **asdict(self.run.config)}
+        question = {"tuner": self.plan.tuner, "objective": self.plan.objective,
+                    **asdict(self.run.config),
+                    **{f"space of {hp.name}": _plain(hp.get_config()) for hp in space.space}}
+        if self.plan.tuner == "coarse-to-fine":  # its rounds are parts of all its trials
+            question["trials"] = self.plan.trials
         path = self.path / "question.json"
         if not path.exists():
             self.path.mkdir(parents=True, exist_ok=True)
             write_json(path, question)
             return
         before = read_json(path)
-        different = [f"{k} was {before.get(k)!r}, is {v!r}" for k, v in question.items()
-                     if before.get(k) != v]
+        different = [f"{k} was {before.get(k)!r}, is {question.get(k)!r}"
+                     for k in {**before, **question} if before.get(k) != question.get(k)]
         if different:
             raise UsageError(
                 f"The search in {self.path} was started with other settings "
                 f"({'; '.join(different)}). Give the same, or choose another --name."
             )
+
+    def _replay(self):
+        """Brings the oracle to where the journal ends; what ran then is to be run again."""
+        for event in self.journal.events:
+            if event["event"] == "start":
+                self.oracle.known = event["values"]
+                trial = self.oracle.create_trial(event["trial"])
+                self.oracle.known = None
+                if (trial.trial_id, trial.hyperparameters.values) != (
+                        event["trial"], event["values"]):
+                    raise HandgradError(
+                        f"{self.journal.path} is not the journal of this search: its trial "
+                        f"{event['trial']} would be {trial.hyperparameters.values} here. "
+                        f"Received: {event['values']}. Choose another --name.")
+            else:
+                self._count(self.oracle.trials[event["record"]["trial"]], event["record"])
+        waiting = [trial.trial_id for trial in self.oracle.ongoing_trials.values()]
+        self.oracle.ongoing_trials = {}
+        self.oracle._retry_queue = sorted(waiting, reverse=True)
 
     def search(self, *, on_epoch=lambda trial, row: None, on_trial=lambda record: None):
         """Runs the trials that are left; returns all records, best first.
@@ -132,50 +146,151 @@ class Search(BaseTuner):
             on_trial: called with a trial's record in its end.
 
         Raises:
-            HandgradError: where no trial was completed.
+            HandgradError: where no trial was completed, or the disk is full.
+            UsageError: where another process runs this search.
         """
-        try:
-            super().search(on_epoch, on_trial)
-        finally:
-            self.worker.close()
+        with alone(self.path), ThreadPoolExecutor(self.plan.workers) as pool:
+            runs = [pool.submit(self._work, worker, on_epoch, on_trial)
+                    for worker in self.workers]
+            try:
+                wait(runs, return_when="FIRST_EXCEPTION")
+            finally:
+                self._ending = True
+                for worker in self.workers:
+                    worker.end()
+            for run in runs:
+                run.result()
+        self._drop_states()
         ranked = self.ranking()
-        if ranked[0]["status"] != "COMPLETED":
+        if not ranked or ranked[0]["score"] is None:
             reasons = sorted({record["reason"] for record in ranked})
             raise HandgradError(f"All {len(ranked)} trials failed: {'; '.join(reasons[:3])}")
         write_json(self.run.path / "best.json", ranked[0])
         return ranked
 
-    def run_trial(self, trial, on_epoch, on_trial):
-        chosen = choose(trial.hyperparameters, self.run.config.model, self.images,
-                        self.run.config.craft)
-        config = asdict(replace(self.run.config, search=False, **chosen))
-        record = {"trial": trial.trial_id, "values": dict(trial.hyperparameters.values),
-                  "settings": config, "reason": None, "score": None, "loss": None,
-                  "best_epoch": 0, "curve": []}
+    def _work(self, worker, on_epoch, on_trial):
+        """Runs trial after trial in a worker, until there is none left or the search ends."""
+        name = str(self.workers.index(worker))
+        while not self._ending:
+            with self._lock:
+                trial = self._next(name)
+            if trial is None:
+                return
+            if trial.status == "IDLE":
+                time.sleep(0.05)
+                continue
+            record = self._trial(worker, trial, on_epoch)
+            if self._ending and record["score"] is None:
+                return  # it was not the trial's fault: it is taken up again
+            with self._lock:
+                self._keep(trial, record)
+                on_trial(record)
+
+    def _next(self, worker):
+        """The trial that a worker is to run, or wait for; None at the end."""
+        resumed = bool(self.oracle._retry_queue)
+        trial = self.oracle.create_trial(worker)
+        if trial.status == "STOPPED":
+            return None
+        if trial.status == "RUNNING" and not resumed:
+            self.journal.add({"event": "start", "trial": trial.trial_id,
+                              "values": trial.hyperparameters.values})
+        return trial
+
+    def _trial(self, worker, trial, on_epoch):
+        """Runs a trial; returns its record."""
+        values = trial.hyperparameters.values
+        config = self.config(trial)
+        record = {"trial": trial.trial_id, "values": values, "settings": asdict(config),
+                  "reason": None, "score": None, "loss": None, "best_epoch": 0, "curve": []}
         started = time.perf_counter()
+        job = {"config": asdict(config), "folder": str(self.folder(trial.trial_id)),
+               "before": None, "until": config.epochs, "objective": self.plan.objective}
+        if "tuner/trial_id" in values:
+            job["before"] = str(self.folder(values["tuner/trial_id"]))
+        if "tuner/epochs" in values:
+            job["until"] = values["tuner/epochs"]
+
+        def after_epoch(row):
+            with self._lock:
+                self._curves[trial.trial_id] = row["scores"]
+                on_epoch(trial.trial_id, row)
+                if self._hopeless(trial.trial_id):
+                    record["reason"] = "stopped by the median rule"
+                return record["reason"] is None
+
         try:
-            result = self.worker.run(config, lambda row: on_epoch(trial.trial_id, row))
-            record.update(status="COMPLETED", **result)
+            result = worker.run(job, after_epoch)
+            record.update(result, status="STOPPED" if record["reason"] else "COMPLETED")
         except TrialFailed as error:
+            if str(error).startswith(NO_SPACE):
+                raise HandgradError(f"{error}. What was finished is kept: make room and continue "
+                                    "with --resume.") from error
             record.update(status="FAILED", reason=str(error))
         record.update(epochs=len(record["curve"]), seconds=time.perf_counter() - started)
-        self._keep(record)
-        on_trial(record)
-        if record["score"] is None:
-            raise keras_tuner.errors.FailedTrialError(record["reason"])
-        return {"val_accuracy": record["score"]}
+        return record
 
-    def _keep(self, record):
-        self.records[record["trial"]] = record
+    def _hopeless(self, trial_id):
+        others = [curve for other, curve in self._curves.items() if other != trial_id]
+        return self.plan.stop_hopeless and hopeless(
+            self._curves[trial_id], others, OBJECTIVES[self.plan.objective])
+
+    def config(self, trial):
+        """The `Config` of a trial."""
+        values = trial.hyperparameters.values
+        hps = keras_tuner.HyperParameters()
+        hps.values = dict(values)
+        chosen = choose(hps, self.run.config.model, self.images, self.run.config.craft)
+        config = replace(self.run.config, search=False, craft=False, **chosen)
+        if "tuner/round" in values:  # a short training of its own, not the begin of a long one
+            config = replace(config, epochs=values["tuner/epochs"])
+        return config
+
+    def folder(self, trial_id):
+        """Where a trial's state is kept."""
+        return self.path / f"trial-{trial_id}"
+
+    def _keep(self, trial, record):
+        """Writes a trial's end down, then counts it."""
+        self.journal.add({"event": "end", "record": record})
+        self._count(trial, record)
         write_json(self.path / "records.json", self.records)
+        self._drop_states()
         self._write_table()
         figures.save(figures.search(list(self.records.values())), self.run.path / "trials.png")
 
+    def _count(self, trial, record):
+        """Tells the oracle what came of a trial."""
+        self.records[record["trial"]] = record
+        self._curves[record["trial"]] = record["curve"]
+        trial = self.oracle.trials[trial.trial_id]
+        if record["score"] is None:
+            trial.status, trial.message = "FAILED", record["reason"]
+        else:
+            self.oracle.update_trial(trial.trial_id, {self.plan.objective: record["score"]})
+            trial.status = "COMPLETED"
+        self.oracle.end_trial(trial)
+
+    def _drop_states(self):
+        """Keeps the weights of the best trials, and of those that may still be continued."""
+        kept = {record["trial"] for record in self.ranking()[:self.plan.keep]}
+        if self.plan.tuner in ("halving", "hyperband") and not self._ending:
+            return
+        for trial_id in self.records:
+            if trial_id not in kept:
+                shutil.rmtree(self.folder(trial_id), ignore_errors=True)
+
+    def disk(self):
+        """Bytes that the search holds on the disk."""
+        return sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
+
     def ranking(self):
-        """All records: best accuracy first, the lower loss among equals, failed ones last."""
+        """All records: the best first, the lower loss among equals, failed ones last."""
+        sign = 1 if OBJECTIVES[self.plan.objective] == "max" else -1
+
         def merit(record):
             done = record["score"] is not None
-            return (done, record["score"], -record["loss"]) if done else (done,)
+            return (done, sign * record["score"], -record["loss"]) if done else (done,)
 
         return sorted(self.records.values(), key=merit, reverse=True)
 
@@ -189,13 +304,20 @@ class Search(BaseTuner):
                 row = [record[c] for c in columns] + [record["values"].get(n) for n in names]
                 writer.writerow("" if value is None else value for value in row)
 
-    def save(self):
-        self.oracle.save()
-        write_json(self._get_tuner_fname(), self.get_state())
 
-    # Trials leave no checkpoints: the best is trained again, on all but the test part.
-    def save_model(self, trial_id, model, step=0):
-        pass
+def _plain(config):
+    """What can be compared of a parameter's settings."""
+    return {k: v for k, v in config.items() if isinstance(v, (int, float, str, bool, list))
+            and k not in ("name", "conditions")}
 
-    def load_model(self, trial):
-        return self.hypermodel.build(trial.hyperparameters)
+
+def _check_memory(workers, data):
+    """Raises UsageError where more workers are asked for than there is memory for."""
+    images = sum(split.images.nbytes for split in data.splits.values())
+    each = WORKER_BYTES + 2 * images  # the arrays, and the tensors made of them
+    free = psutil.virtual_memory().available
+    if workers > 1 and workers * each > free:
+        raise UsageError(
+            f"--workers {workers} would take about {shown(workers * each)} of memory, "
+            f"{shown(each)} each; {shown(free)} are free. Expected: at most "
+            f"{max(1, int(free // each))}")

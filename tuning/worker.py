@@ -1,48 +1,75 @@
-"""The process that trials run in: it reads a config a line, and replies in lines of JSON.
-
-A graph that TensorFlow has made is never given back, so a process that runs trial after trial
-grows without bound. This one is replaced every few trials, and whatever happens to it, out of
-memory or worse, happens to a trial and not to the search.
-"""
+"""The parent's side of a trial: a child process, its limits, and what it says."""
 
 import contextlib
 import json
 import os
+import queue
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections import deque
+from dataclasses import dataclass
 
-from app.errors import HandgradError
+import psutil
+
+from app.errors import UsageError
+from custom_layers.byte_sizes import memory_bytes, shown
+from tuning.trial import OUT_OF_MEMORY
 
 TRIALS_A_PROCESS = 8
-OUT_OF_MEMORY = "out of memory"
 
 
 class TrialFailed(Exception):
     """A trial that ended without a score; the message says why."""
 
 
+@dataclass(frozen=True)
+class Limits:
+    """Of a trial: seconds that it may take, bytes that its process may hold; None is no limit."""
+
+    seconds: float | None = None
+    memory: float | None = None
+
+
+def limits(minutes, memory):
+    """The `Limits` of a trial, by minutes and by a text such as "4 GB"; None is no limit."""
+    if minutes is not None and not 0 < minutes < float("inf"):
+        raise UsageError(f"--trial-minutes must be above 0. Received: {minutes}")
+    try:
+        most = None if memory is None else memory_bytes(memory)
+    except ValueError as error:
+        raise UsageError("--trial-memory must be a size such as '4 GB' or '512 MB'. "
+                         f"Received: {memory}") from error
+    return Limits(None if minutes is None else 60 * minutes, most)
+
+
 class Worker:
-    """Runs trials one by one in a child process, whose log is the file `log`."""
+    """Runs trials one by one in a child process, whose log is the file `log`.
 
-    def __init__(self, log):
-        self.log = log
-        self.process, self.trials = None, 0
+    threads: of TensorFlow's arithmetic in it; None: all there are.
+    """
 
-    def run(self, config, on_epoch=lambda row: None):
-        """The result of a trial of a config, calling `on_epoch` with each epoch's numbers.
+    def __init__(self, log, limits=Limits(), threads=None):
+        self.log, self.limits, self.threads = log, limits, threads
+        self.process, self.trials, self.ended = None, 0, False
+
+    def run(self, job, on_epoch=lambda row: True):
+        """The result of a job, calling `on_epoch` with each epoch's numbers.
+
+        Where `on_epoch` returns False the trial ends with this epoch.
 
         Raises:
-            TrialFailed: where the trial raised an error or its process died.
+            TrialFailed: where the trial raised an error, its process died, or a limit was passed.
         """
         if self.process is None or self.trials >= TRIALS_A_PROCESS:
             self.close()
             self._start()
         self.trials += 1
-        for reply in self._replies(config):
+        for reply in self._replies(job):
             if "epoch" in reply:
-                on_epoch(reply)
+                self._say(on_epoch(reply) is not False)
             elif "error" in reply:
                 if reply["error"].startswith(OUT_OF_MEMORY):
                     self.close()  # to give back all that the process has taken
@@ -51,28 +78,67 @@ class Worker:
                 return reply
         raise TrialFailed(self._death())
 
-    def _replies(self, config):
-        """What the process says, until it dies."""
-        try:
-            self.process.stdin.write(json.dumps(config) + "\n")
+    def _say(self, value):
+        # Where the process has died, `_replies` ends.
+        with contextlib.suppress(BrokenPipeError, ValueError, AttributeError):
+            self.process.stdin.write(json.dumps(value) + "\n")
             self.process.stdin.flush()
-            for line in self.process.stdout:
+
+    def _replies(self, job):
+        """What the process says, until it dies or passes a limit."""
+        began = time.monotonic()
+        self._say(job)
+        while True:
+            try:
+                line = self.lines.get(timeout=0.5)
+            except queue.Empty:
+                self._check(time.monotonic() - began)
+                continue
+            if line is None:
+                return
+            try:
                 yield json.loads(line)
-        except (BrokenPipeError, ValueError):  # it died before, or in the middle of a line
-            pass
+            except ValueError:  # it died in the middle of a line
+                return
+            self._check(time.monotonic() - began)
+
+    def _check(self, seconds):
+        """Ends the process where it passes a limit."""
+        limit, most = self.limits.seconds, self.limits.memory
+        if limit is not None and seconds > limit:
+            self.close()
+            raise TrialFailed(f"it took longer than {limit:g} seconds")
+        if most is not None:
+            with contextlib.suppress(psutil.Error, AttributeError):
+                held = psutil.Process(self.process.pid).memory_info().rss
+                if held > most:
+                    self.close()
+                    raise TrialFailed(f"{OUT_OF_MEMORY}: its process held {shown(held)}, more than "
+                                      f"{shown(most)}")
 
     def _start(self):
+        environment = {**os.environ, "TF_FORCE_GPU_ALLOW_GROWTH": "true"}
+        if self.threads:
+            environment |= {name: str(self.threads) for name in (
+                "TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS")}
         with self.log.open("a") as log:
             self.process = subprocess.Popen(
                 # -P: no module of the current folder takes the place of ours.
-                [sys.executable, "-P", "-m", "tuning.worker"], text=True, bufsize=1,
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
+                [sys.executable, "-P", "-m", "tuning.trial"], text=True, bufsize=1,
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env=environment,
                 start_new_session=True,  # Ctrl-C is the parent's to handle
             )
-        self.trials = 0
+        self.trials, self.lines = 0, queue.Queue()
+        if self.ended:  # meanwhile
+            self.close()
+            raise TrialFailed("it was stopped")
+        threading.Thread(target=_read, args=(self.process.stdout, self.lines), daemon=True).start()
 
     def _death(self):
-        code = self.process.wait()
+        process = self.process
+        if process is None:
+            return "it was stopped"
+        code = process.wait()
         self.close()
         if code == -signal.SIGKILL:
             return "the process was killed (signal 9), probably out of memory"
@@ -81,85 +147,23 @@ class Worker:
         return f"the process died with code {code}: {last}"
 
     def close(self):
-        if self.process is not None:
-            self.process.kill()
+        """Kills the process; the next trial gets another."""
+        process, self.process = self.process, None
+        if process is not None:
+            process.kill()
+            process.wait()
             with contextlib.suppress(BrokenPipeError):
-                self.process.communicate()
-            self.process = None
+                process.stdin.close()
+
+    def end(self):
+        """Kills the process for good, from any thread: the trial that runs in it has failed."""
+        self.ended = True
+        self.close()
 
 
-def main():
-    """Runs the trials that come on standard input until it ends."""
-    # TensorFlow and others may print: standard output is the parent's, for replies alone.
-    replies = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)
-
-    def reply(value):
-        replies.write(json.dumps(value) + "\n")
-
-    loaded = {}
-    for line in sys.stdin:
-        try:
-            reply(run_trial(json.loads(line), loaded, reply))
-        except MemoryError:
-            reply({"error": OUT_OF_MEMORY})
-        except Exception as error:
-            import traceback
-
-            traceback.print_exc()
-            reply({"error": _one_line(error)})
-
-
-def run_trial(config, loaded, on_epoch):
-    """Trains one trial on the training part, and scores it on the validation part.
-
-    Args:
-        config: of the trial, in plain values.
-        loaded: the data of earlier trials by their fingerprint.
-        on_epoch: called with the numbers of each epoch.
-
-    Returns:
-        A dict: score and loss of the best epoch, best_epoch, and curve, the validation accuracies.
-    """
-    import keras
-
-    from app.data import load
-    from app.runs import Config
-    from app.training import best_epoch, fit, new_model
-
-    config, rows = Config(**config), []
-    if config.fingerprint not in loaded:
-        data = load(**config.data_arguments())
-        if data.fingerprint != config.fingerprint:
-            raise HandgradError(f"{config.data} has changed since the search began.")
-        loaded[config.fingerprint] = data
-    data = loaded[config.fingerprint]
-
-    class Watch(keras.callbacks.Callback):
-        def on_epoch_end(self, epoch, logs=None):
-            rows.append({name: float(value) for name, value in logs.items()})
-            on_epoch({"epoch": epoch, **rows[-1]})
-            if config.patience and len(rows) - best_epoch(rows) >= config.patience:
-                self.model.stop_training = True
-
-    keras.backend.clear_session()
-    fit(new_model(config, data), config, data.train, data.validation, callbacks=[Watch()])
-    best = best_epoch(rows)
-    return {
-        "score": rows[best - 1]["val_accuracy"],
-        "loss": rows[best - 1]["val_loss"],
-        "best_epoch": best,
-        "curve": [row["val_accuracy"] for row in rows],
-    }
-
-
-def _one_line(error):
-    text = " ".join(str(error).split())
-    name = type(error).__name__
-    if name == "ResourceExhaustedError":
-        return f"{OUT_OF_MEMORY}: {text[:200]}"
-    return text[:300] if name in ("HandgradError", "UsageError") else f"{name}: {text[:300]}"
-
-
-if __name__ == "__main__":
-    main()
+def _read(stream, lines):
+    """Hands on the lines of a stream, then None."""
+    with stream:
+        for line in stream:
+            lines.put(line)
+    lines.put(None)

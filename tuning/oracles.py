@@ -1,0 +1,121 @@
+"""The search strategies by name: Keras Tuner's oracles and ours, made fit to be replayed."""
+
+import keras_tuner
+import numpy as np
+from keras_tuner.src.tuners.bayesian import BayesianOptimizationOracle
+from keras_tuner.src.tuners.gridsearch import GridSearchOracle
+from keras_tuner.src.tuners.hyperband import HyperbandOracle
+from keras_tuner.src.tuners.randomsearch import RandomSearchOracle
+
+from app.errors import unknown
+from tuning.coarse_to_fine import CoarseToFineOracle, defaults
+from tuning.halving import HalvingOracle
+
+ENDLESS = 10**9  # failed trials in a row: a search goes on
+
+
+class Replayed:
+    """What a strategy needs so that the journal of a search brings it back to where it was.
+
+    The values of a trial follow from the seed, its number and the trials before; Keras Tuner's
+    own files, written in place, are not written at all.
+    """
+
+    keeps_account = False  # whether `populate_space` changes more than it returns
+    known = None  # while a journal is replayed: the values of the trial to be started
+
+    def populate_space(self, trial_id):
+        if self.known is not None and not self.keeps_account:
+            return {"status": "RUNNING", "values": dict(self.known)}
+        number = len(self.start_order)
+        self._seed_state = self.seed + 100_003 * number
+        self._random_state = np.random.RandomState((self.seed + number) % 2**32)
+        return super().populate_space(trial_id)
+
+    def save(self):
+        pass
+
+    def reload(self):
+        pass
+
+    def _save_trial(self, trial):
+        pass
+
+
+class _DefaultsFirst:
+    """The first trial is the plain model."""
+
+    def populate_space(self, trial_id):
+        if self.start_order:
+            return super().populate_space(trial_id)
+        return {"status": "RUNNING", "values": defaults(self.hyperparameters)}
+
+
+class Random(Replayed, _DefaultsFirst, RandomSearchOracle):
+    pass
+
+
+class Bayesian(Replayed, _DefaultsFirst, BayesianOptimizationOracle):
+    def __init__(self, *, max_trials, **settings):
+        # By default, the first 3 trials a dimension are random: more than most searches have.
+        super().__init__(max_trials=max_trials, num_initial_points=max(3, max_trials // 3),
+                         **settings)
+
+
+class Grid(Replayed, GridSearchOracle):
+    keeps_account = True
+
+
+class Hyperband(Replayed, HyperbandOracle):
+    keeps_account = True
+
+
+class CoarseToFine(Replayed, CoarseToFineOracle):
+    pass
+
+
+class Halving(Replayed, HalvingOracle):
+    pass
+
+
+def _coarse_to_fine(trials, epochs, **settings):
+    return CoarseToFine(max_trials=trials, rounds=min(3, trials), max_epochs=epochs, **settings)
+
+
+def _hyperband(trials, epochs, **settings):
+    made = Hyperband(max_epochs=epochs, hyperband_iterations=None, **settings)
+    made.max_trials = trials
+    return made
+
+
+# By name: from the number of trials, the epochs of the longest and Keras Tuner's own arguments.
+TUNERS = {
+    "random": lambda trials, epochs, **settings: Random(max_trials=trials, **settings),
+    "grid": lambda trials, epochs, **settings: Grid(max_trials=trials, **settings),
+    "bayesian": lambda trials, epochs, **settings: Bayesian(max_trials=trials, **settings),
+    "hyperband": _hyperband,
+    "coarse-to-fine": _coarse_to_fine,
+    "halving": lambda trials, epochs, **settings: Halving(
+        max_trials=trials, max_epochs=epochs, **settings),
+}
+
+
+def oracle_of(tuner, objective, trials, epochs, seed):
+    """The oracle of a strategy. `objective` is a `keras_tuner.Objective`."""
+    if tuner not in TUNERS:
+        raise unknown("tuner", tuner, list(TUNERS))
+    made = TUNERS[tuner](trials, epochs, objective=objective,
+                         seed=seed + 1,  # Keras Tuner takes 0 for none
+                         max_consecutive_failed_trials=ENDLESS)
+    made.verbose = 0
+    return made
+
+
+def objective_of(name):
+    """The `keras_tuner.Objective` of "val_accuracy" or "val_loss"."""
+    if name not in OBJECTIVES:
+        raise unknown("objective", name, list(OBJECTIVES))
+    return keras_tuner.Objective(name, OBJECTIVES[name])
+
+
+OBJECTIVES = {"val_accuracy": "max", "val_loss": "min"}

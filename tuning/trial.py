@@ -1,0 +1,135 @@
+"""The process that trials run in: it reads a job a line, and replies in lines of JSON.
+
+A graph that TensorFlow has made is never given back, so a process that runs trial after trial
+grows without bound. This one is replaced every few trials, and whatever happens to it, out of
+memory or worse, happens to a trial and not to the search.
+"""
+
+import json
+import os
+import queue
+import shutil
+import sys
+import threading
+from pathlib import Path
+
+from app.errors import HandgradError
+
+OUT_OF_MEMORY, NO_SPACE = "out of memory", "no space left on the disk"
+
+
+def main():
+    """Runs the jobs that come on standard input; ends as soon as that does, in a job too."""
+    # TensorFlow and others may print: standard output is the parent's, for replies alone.
+    replies = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    lines = queue.Queue()
+    threading.Thread(target=_listen, args=(lines,), daemon=True).start()
+
+    def reply(value):
+        replies.write(json.dumps(value) + "\n")
+
+    def on_epoch(row):
+        reply(row)
+        return json.loads(lines.get())  # whether to go on
+
+    loaded = {}
+    while True:
+        job = json.loads(lines.get())
+        try:
+            reply(run_trial(job, loaded, on_epoch))
+        except MemoryError:
+            reply({"error": OUT_OF_MEMORY})
+        except Exception as error:
+            import traceback
+
+            traceback.print_exc()
+            reply({"error": _one_line(error)})
+
+
+def _listen(lines):
+    """Hands on what comes; without a parent there is nothing left to do."""
+    for line in sys.stdin:
+        lines.put(line)
+    os._exit(0)
+
+
+def run_trial(job, loaded, on_epoch):
+    """Trains one trial on the training part, and scores it on the validation part.
+
+    Its folder keeps the state after each epoch. A trial that was killed goes on from there; one
+    that continues another starts from the other's state.
+
+    Args:
+        job: {"config": of the trial, in plain values, "folder": where its state is kept,
+            "before": the folder of the trial that it continues, or None, "until": the number of
+            epochs to reach, "objective": "val_accuracy" or "val_loss"}.
+        loaded: the data of earlier trials by their fingerprint.
+        on_epoch: called with the numbers of each epoch; where it returns False the trial ends.
+
+    Returns:
+        A dict: score and loss of the best epoch, best_epoch, curve (the objective by epoch), and
+        trained, the number of epochs that this call has trained.
+    """
+    import keras
+
+    from app.data import load
+    from app.runs import Config, Run
+    from app.training import Checkpoints, fit, new_model
+
+    config, folder = Config(**job["config"]), Path(job["folder"])
+    if config.fingerprint not in loaded:
+        data = load(**config.data_arguments())
+        if data.fingerprint != config.fingerprint:
+            raise HandgradError(f"{config.data} has changed since the search began.")
+        loaded[config.fingerprint] = data
+    data = loaded[config.fingerprint]
+    folder.mkdir(parents=True, exist_ok=True)
+    run = Run(folder, config)
+    run.begin_training()
+    if job["before"] and not any(folder.glob("state-*")):
+        _take_up(Path(job["before"]), folder)
+    checkpoints = Checkpoints(run, config.patience, keep_best=False)
+
+    class Watch(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            row = {name: float(value) for name, value in logs.items()}
+            scores = [row[job["objective"]] for row in checkpoints.rows]
+            if on_epoch({"epoch": epoch, "scores": scores, **row}) is False:
+                self.model.stop_training = True
+
+    keras.backend.clear_session()
+    model = new_model(config, data)
+    first = checkpoints.restore(model)
+    if first < job["until"] and not checkpoints.finished():
+        fit(model, config, data.train, data.validation, first_epoch=first, until=job["until"],
+            callbacks=[checkpoints, Watch()])
+    return {**summary(checkpoints.rows, job["objective"]), "trained": len(checkpoints.rows) - first}
+
+
+def _take_up(before, folder):
+    """Copies where a training stands."""
+    for file in (*before.glob("state-*"), before / "history.csv"):
+        shutil.copyfile(file, folder / file.name)
+
+
+def summary(rows, objective):
+    """What the epochs of a trial come to."""
+    sign = -1 if objective == "val_loss" else 1
+    best = max(range(len(rows)), key=lambda i: (sign * rows[i][objective], -rows[i]["val_loss"]))
+    return {"score": rows[best][objective], "loss": rows[best]["val_loss"],
+            "best_epoch": best + 1, "curve": [row[objective] for row in rows]}
+
+
+def _one_line(error):
+    text = " ".join(str(error).split())
+    name = type(error).__name__
+    if name == "ResourceExhaustedError":
+        return f"{OUT_OF_MEMORY}: {text[:200]}"
+    if getattr(error, "errno", None) == 28 or "No space left on device" in text:
+        return f"{NO_SPACE}: {text[:200]}"
+    return text[:300] if name in ("HandgradError", "UsageError") else f"{name}: {text[:300]}"
+
+
+if __name__ == "__main__":
+    main()
