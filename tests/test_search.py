@@ -39,7 +39,8 @@ def start(folder, data, **settings):
 
 
 def journal(run):
-    return [json.loads(line) for line in (run.path / "search" / "journal.jsonl").open()]
+    lines = (run.path / "search" / "journal.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
 
 
 # Trials
@@ -219,8 +220,8 @@ def test_two_workers_find_what_one_finds(digits, tmp_path):
         plan = Plan("coarse-to-fine", 5, workers=workers, keep=0)
         records = Search(run, digits, plan).search()
         found.append(sorted((r["trial"], r["values"], r["curve"]) for r in records))
-        pids = {e.get("worker") for e in journal(run)}
-        assert len(records) == 5 and pids
+        started = [e["trial"] for e in journal(run) if e["event"] == "start"]
+        assert sorted(started) == list("01234")
         assert not list((run.path / "search").glob("trial-*"))
     assert found[0] == found[1]
 
@@ -230,10 +231,11 @@ def test_halving_trains_no_epoch_twice(digits, tmp_path):
     records = Search(run, digits, Plan("halving", 4, keep=1)).search()
     continued = [r for r in records if "tuner/trial_id" in r["values"]]
     by_id = {r["trial"]: r for r in records}
-    assert len(records) == 5 and len(continued) == 1
-    before = by_id[continued[0]["values"]["tuner/trial_id"]]
-    assert continued[0]["curve"][:1] == before["curve"] and continued[0]["trained"] == 3
-    assert sum(r["trained"] for r in records) == 4 + 3
+    assert len(records) - len(continued) == 4 and 1 <= len(continued) <= 2
+    for record in continued:
+        before = by_id[record["values"]["tuner/trial_id"]]
+        assert record["curve"][:1] == before["curve"] and len(record["curve"]) == 4
+    assert sum(r["trained"] for r in records) == 4 + 3 * len(continued)
 
 
 def test_hopeless_trials_are_stopped(digits, tmp_path, monkeypatch):
@@ -327,7 +329,7 @@ def test_a_journal_brings_every_strategy_back(digits, tmp_path, tuner):
     search, values = played(run, digits, plan, 8)
     again = Search(run, digits, plan)
     assert again.records == json.loads(json.dumps(search.records)) and len(again.records) == 8
-    waiting = [again._next("a").trial_id for _ in values if again.oracle._retry_queue]
+    waiting = [again._next(f"a{i}").trial_id for i in range(len(again.oracle._retry_queue))]
     assert sorted(waiting) == sorted(t.trial_id for t in search.oracle.ongoing_trials.values())
     for worker in "bcde":
         ours, theirs = again._next(worker), search._next(worker)

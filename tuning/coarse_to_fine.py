@@ -64,10 +64,11 @@ class CoarseToFineOracle(keras_tuner.Oracle):
             return {"status": "IDLE"}
         if not position:
             return self._with_settings(defaults(self.hyperparameters), number)
-        ranges = self.ranges(number)
-        for attempt in range(self._max_collisions):
+        narrow, whole = self.ranges(number), self.ranges(0)
+        for attempt in range(2 * self._max_collisions):
             rng = np.random.default_rng((self.seed, position, attempt))
-            values = self._drawn(rng, ranges)
+            # Where all of a small part has been tried, the whole space is left.
+            values = self._drawn(rng, narrow if attempt < self._max_collisions else whole)
             if self._compute_values_hash(values) not in self._tried_so_far:
                 break
         else:

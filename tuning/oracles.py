@@ -1,11 +1,14 @@
 """The search strategies by name: Keras Tuner's oracles and ours, made fit to be replayed."""
 
+import warnings
+
 import keras_tuner
 import numpy as np
 from keras_tuner.src.tuners.bayesian import BayesianOptimizationOracle
 from keras_tuner.src.tuners.gridsearch import GridSearchOracle
 from keras_tuner.src.tuners.hyperband import HyperbandOracle
 from keras_tuner.src.tuners.randomsearch import RandomSearchOracle
+from sklearn.exceptions import ConvergenceWarning
 
 from app.errors import unknown
 from tuning.coarse_to_fine import CoarseToFineOracle, defaults
@@ -56,10 +59,18 @@ class Random(Replayed, _DefaultsFirst, RandomSearchOracle):
 
 
 class Bayesian(Replayed, _DefaultsFirst, BayesianOptimizationOracle):
+    keeps_account = True  # its last fit stands for trials that are still running
+
     def __init__(self, *, max_trials, **settings):
         # By default, the first 3 trials a dimension are random: more than most searches have.
         super().__init__(max_trials=max_trials, num_initial_points=max(3, max_trials // 3),
                          **settings)
+
+    def populate_space(self, trial_id):
+        with warnings.catch_warnings():
+            # Of a fit to few points, which says nothing about the search.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            return super().populate_space(trial_id)
 
 
 class Grid(Replayed, GridSearchOracle):
