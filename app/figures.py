@@ -228,7 +228,8 @@ def searched(trials):
 
 
 def _is_completed(trial):
-    return trial["status"] == "COMPLETED" and math.isfinite(_finite(trial["score"], math.nan))
+    ended = trial["status"] in ("COMPLETED", "STOPPED")
+    return ended and math.isfinite(_finite(trial["score"], math.nan))
 
 
 def _finite(value, otherwise):

@@ -39,12 +39,12 @@ RECIPES = {
         None, "no published figure for this division", seeds=3),
     "lenet5-1998": Recipe(
         "LeNet-5 as published, on MNIST as it is.",
-        Config("lenet5-1998", "mnist", epochs=20, batch_size=32, learning_rate=2e-3,
-               schedule="cosine", on_train_and_validation=True),
+        Config("lenet5-1998", "mnist", epochs=12, batch_size=64, learning_rate=2e-3,
+               schedule="cosine", weight_decay=1e-3, on_train_and_validation=True),
         0.95, LECUN, seeds=5),
     "lenet5-1998-distortions": Recipe(
         "LeNet-5 as published, on MNIST with random distortions.",
-        Config("lenet5-1998", "mnist", epochs=40, batch_size=32, learning_rate=2e-3,
+        Config("lenet5-1998", "mnist", epochs=25, batch_size=64, learning_rate=2e-3,
                schedule="cosine", augment="shift=0.075,scale,squeeze,shear=0.2",
                on_train_and_validation=True),
         0.80, LECUN, seeds=3),

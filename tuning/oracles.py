@@ -9,6 +9,7 @@ from keras_tuner.src.tuners.gridsearch import GridSearchOracle
 from keras_tuner.src.tuners.hyperband import HyperbandOracle
 from keras_tuner.src.tuners.randomsearch import RandomSearchOracle
 from sklearn.exceptions import ConvergenceWarning
+from threadpoolctl import threadpool_limits
 
 from app.errors import unknown
 from tuning.coarse_to_fine import CoarseToFineOracle, defaults
@@ -59,18 +60,31 @@ class Random(Replayed, _DefaultsFirst, RandomSearchOracle):
 
 
 class Bayesian(Replayed, _DefaultsFirst, BayesianOptimizationOracle):
-    keeps_account = True  # its last fit stands for trials that are still running
-
     def __init__(self, *, max_trials, **settings):
         # By default, the first 3 trials a dimension are random: more than most searches have.
         super().__init__(max_trials=max_trials, num_initial_points=max(3, max_trials // 3),
                          **settings)
 
     def populate_space(self, trial_id):
-        with warnings.catch_warnings():
+        # Small matrices, while trials use all cores: more threads would wait for each other.
+        with warnings.catch_warnings(), threadpool_limits(1):
             # Of a fit to few points, which says nothing about the search.
             warnings.simplefilter("ignore", ConvergenceWarning)
+            if self.ongoing_trials and self.known is None:
+                self._fit_to_ended()
             return super().populate_space(trial_id)
+
+    def _fit_to_ended(self):
+        """Fits the process by which Keras Tuner guesses what running trials will come to.
+
+        It takes the fit that it happens to have made last, which a replayed search has not.
+        """
+        running, everything = self.ongoing_trials, self.trials
+        self.ongoing_trials = {}
+        self.trials = {i: t for i, t in everything.items() if t.status == "COMPLETED"}
+        if self.trials:
+            self.gpr = self._make_gpr().fit(*self._vectorize_trials())
+        self.ongoing_trials, self.trials = running, everything
 
 
 class Grid(Replayed, GridSearchOracle):

@@ -199,17 +199,16 @@ class Search:
 
     def _trial(self, worker, trial, on_epoch):
         """Runs a trial; returns its record."""
-        values = trial.hyperparameters.values
         config = self.config(trial)
-        record = {"trial": trial.trial_id, "values": values, "settings": asdict(config),
-                  "reason": None, "score": None, "loss": None, "best_epoch": 0, "curve": []}
-        started = time.perf_counter()
+        values, own = self._values(trial)
+        record = {"trial": trial.trial_id, "values": values, "tuner": own,
+                  "settings": asdict(config), "reason": None, "score": None, "loss": None,
+                  "best_epoch": 0, "curve": []}
+        before = own.get("tuner/trial_id")
         job = {"config": asdict(config), "folder": str(self.folder(trial.trial_id)),
-               "before": None, "until": config.epochs, "objective": self.plan.objective}
-        if "tuner/trial_id" in values:
-            job["before"] = str(self.folder(values["tuner/trial_id"]))
-        if "tuner/epochs" in values:
-            job["until"] = values["tuner/epochs"]
+               "before": None if before is None else str(self.folder(before)),
+               "until": own.get("tuner/epochs", config.epochs), "objective": self.plan.objective}
+        started = time.perf_counter()
 
         def after_epoch(row):
             with self._lock:
@@ -235,15 +234,22 @@ class Search:
         return self.plan.stop_hopeless and hopeless(
             self._curves[trial_id], others, OBJECTIVES[self.plan.objective])
 
+    @staticmethod
+    def _values(trial):
+        """A trial's hyper-parameters, and what its strategy has noted beside them."""
+        values = trial.hyperparameters.values
+        own = {name: value for name, value in values.items() if name.startswith("tuner/")}
+        return {name: value for name, value in values.items() if name not in own}, own
+
     def config(self, trial):
         """The `Config` of a trial."""
-        values = trial.hyperparameters.values
+        values, own = self._values(trial)
         hps = keras_tuner.HyperParameters()
-        hps.values = dict(values)
+        hps.values = values
         chosen = choose(hps, self.run.config.model, self.images, self.run.config.craft)
         config = replace(self.run.config, search=False, craft=False, **chosen)
-        if "tuner/round" in values:  # a short training of its own, not the begin of a long one
-            config = replace(config, epochs=values["tuner/epochs"])
+        if "tuner/round" in own:  # a short training of its own, not the begin of a long one
+            config = replace(config, epochs=own["tuner/epochs"])
         return config
 
     def folder(self, trial_id):
