@@ -399,6 +399,19 @@ def test_a_full_disk_ends_the_search_and_loses_nothing(digits, tmp_path, monkeyp
     assert len(Search(run, digits, plan).records) == 3
 
 
+def test_more_trials_can_be_asked_for_later(digits, tmp_path):
+    run = start(tmp_path, digits)
+    search, _ = played(run, digits, Plan(trials=3, keep=0), 9)
+    assert list(search.records) == list("012")
+    more, _ = played(run, digits, Plan(trials=12, keep=0), 9)
+    assert list(more.records) == [str(i) for i in range(12)]
+
+
+def test_what_is_not_kept_is_trained_again(digits, tmp_path):
+    asked = {**job(tmp_path / "next", epochs=2), "before": str(tmp_path / "gone")}
+    assert run_trial(asked, {"here": digits}, print)["trained"] == 2
+
+
 # What goes wrong in a trial
 
 

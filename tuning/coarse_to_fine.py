@@ -42,11 +42,12 @@ class CoarseToFineOracle(keras_tuner.Oracle):
         if not 0 < shrink < 1:
             raise ValueError(f"`shrink` must lie between 0 and 1. Received: shrink={shrink}")
         super().__init__(objective=objective, max_trials=max_trials, **kwargs)
-        self.rounds, self.max_epochs, self.shrink = rounds, max_epochs, shrink
+        self.total, self.rounds = max_trials, rounds
+        self.max_epochs, self.shrink = max_epochs, shrink
 
     def sizes(self):
         """Trials of each round: as equal as can be, the first rounds larger."""
-        return [len(part) for part in np.array_split(range(self.max_trials), self.rounds)]
+        return [len(part) for part in np.array_split(range(self.total), self.rounds)]
 
     def epochs(self, number):
         """Epochs of a trial of round `number` (from 0)."""

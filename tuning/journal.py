@@ -64,7 +64,8 @@ def _event(line):
         event = json.loads(line)
     except ValueError:
         return None
-    return event if isinstance(event, dict) and line.endswith(b"\n") else None
+    whole = isinstance(event, dict) and "event" in event and line.endswith(b"\n")
+    return event if whole else None
 
 
 @contextmanager

@@ -27,10 +27,13 @@ class Replayed:
 
     keeps_account = False  # whether `populate_space` changes more than it returns
     known = None  # while a journal is replayed: the values of the trial to be started
+    limit = None  # of trials; Keras Tuner would make their ids of its own, which may grow
 
     def populate_space(self, trial_id):
         if self.known is not None and not self.keeps_account:
             return {"status": "RUNNING", "values": dict(self.known)}
+        if self.known is None and self.limit is not None and len(self.trials) >= self.limit:
+            return {"status": "STOPPED"}
         number = len(self.start_order)
         self._seed_state = self.seed + 100_003 * number
         self._random_state = np.random.RandomState((self.seed + number) % 2**32)
@@ -132,7 +135,7 @@ def oracle_of(tuner, objective, trials, epochs, seed):
     made = TUNERS[tuner](trials, epochs, objective=objective,
                          seed=seed + 1,  # Keras Tuner takes 0 for none
                          max_consecutive_failed_trials=ENDLESS)
-    made.verbose = 0
+    made.limit, made.max_trials, made.verbose = made.max_trials, 0, 0
     return made
 
 

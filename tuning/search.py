@@ -136,7 +136,7 @@ class Search:
                 self._count(self.oracle.trials[event["record"]["trial"]], event["record"])
         waiting = [trial.trial_id for trial in self.oracle.ongoing_trials.values()]
         self.oracle.ongoing_trials = {}
-        self.oracle._retry_queue = sorted(waiting, reverse=True)
+        self.oracle._retry_queue = sorted(waiting, key=int, reverse=True)
 
     def search(self, *, on_epoch=lambda trial, row: None, on_trial=lambda record: None):
         """Runs the trials that are left; returns all records, best first.

@@ -108,7 +108,9 @@ def run_trial(job, loaded, on_epoch):
 
 
 def _take_up(before, folder):
-    """Copies where a training stands."""
+    """Copies where a training stands; where nothing is kept of it, there is nothing to take up."""
+    if not (before / "history.csv").exists():
+        return
     for file in (*before.glob("state-*"), before / "history.csv"):
         shutil.copyfile(file, folder / file.name)
 
