@@ -57,7 +57,7 @@ def learned(model):
     def features(images):
         values = [inner(images[i:i + 256].astype("float32") / 255).numpy()
                   for i in range(0, len(images), 256)]
-        return np.concatenate(values).reshape(len(images), -1)
+        return np.concatenate(values).reshape(len(images), -1).astype("float32")
 
     return features
 

@@ -12,7 +12,7 @@ from app.console import console
 from app.errors import HandgradError, UsageError, unknown
 from app.models import find
 from app.results import card, finish, memory, seconds, trainable_parameters
-from app.runs import Run, read_json
+from app.runs import RUNS, Run, read_json
 from custom_layers.byte_sizes import shown
 
 
@@ -31,7 +31,11 @@ def start(config, name, *, resume, overwrite):
         sizes = {**config.sizes, "weights": str(Path(weights).expanduser().absolute())}
         config = replace(config, sizes=sizes)
     if config.start_from:
-        config = replace(config, start_from=str(Run.open(config.start_from).path))
+        source = Run.open(config.start_from).path
+        if overwrite and source == (RUNS / name).resolve():
+            raise UsageError("--from names the run that --overwrite would replace. Choose another "
+                             f"--name. Received: {name}")
+        config = replace(config, start_from=str(source))
     config = replace(config, fingerprint=data.fingerprint)
     training.check(config, data)
     run = Run.start(name, config, resume=resume, overwrite=overwrite)

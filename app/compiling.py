@@ -65,6 +65,7 @@ def _optimizer(name, rate, ema, head_rate, head):
 
 def current_rate(optimizer):
     """The learning rate of an optimiser; of several that of the trunk's."""
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # of mixed_float16
     if isinstance(optimizer, keras.optimizers.MultiOptimizer):
         optimizer = optimizer.optimizers[-1]
     return float(keras.ops.convert_to_numpy(optimizer.learning_rate))

@@ -121,7 +121,7 @@ def _reference(model, pixels, class_names):
             "The model predicts NaN for the sample images, so there is nothing to export. "
             "Its training diverged: try a smaller learning rate."
         )
-    half = any(layer.compute_dtype in ("float16", "bfloat16") for layer in model.layers)
+    half = any(layer.compute_dtype in ("float16", "bfloat16") for layer in model._flatten_layers())
     return {
         "images": images,
         "pixels": pixels,

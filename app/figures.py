@@ -133,22 +133,23 @@ def filters(before, after):
 def search(trials):
     """Score of each trial in its order, the best so far, and the trials that failed.
 
-    trials: dicts with trial, status, score (higher is better; None where it failed).
+    trials: dicts with trial, status, score (None where it failed), and objective: "val_accuracy",
+    the default, or "val_loss", of which the lowest is best.
     """
     figure = Figure(figsize=(7.5, 2.9))
     axes = figure.subplots()
     done, failed = completed(trials), [i for i, t in enumerate(trials) if not _is_completed(t)]
     numbers = [i for i, t in enumerate(trials) if _is_completed(t)]
     scores = [t["score"] for t in done]
-    axes.plot(numbers, np.maximum.accumulate(scores) if scores else [], drawstyle="steps-post",
-              color=ORANGE, label="best so far")
+    best = (np.maximum if _sign(trials) > 0 else np.minimum).accumulate(scores) if scores else []
+    axes.plot(numbers, best, drawstyle="steps-post", color=ORANGE, label="best so far")
     axes.plot(numbers, scores, "o", color=BLUE, label="score")
     if failed:
         axes.plot(failed, [0.04] * len(failed), "x", color=RED, markersize=8, markeredgewidth=2,
                   label="failed", transform=axes.get_xaxis_transform())
     axes.set_xticks(*_thinned(range(len(trials)), [t["trial"] for t in trials]))
     axes.set_xlim(-0.5, len(trials) - 0.5)
-    axes.set(xlabel="trial", ylabel="validation accuracy")
+    axes.set(xlabel="trial", ylabel=_objective(trials))
     axes.legend(ncols=3, loc="lower left", bbox_to_anchor=(0, 1))
     axes.grid()
     return figure
@@ -177,17 +178,17 @@ def hyper_parameter(trials, name):
         axes.set_xticks(range(len(kinds)), [_short(str(kind)) for kind in kinds])
         axes.set_xlim(-0.5, len(kinds) - 0.5)
     axes.plot(values, scores, "o", color=BLUE, alpha=0.8)
-    best = int(np.argmax(scores))
+    best = int(np.argmax(np.multiply(_sign(trials), scores)))
     axes.plot(values[best], scores[best], "o", color=ORANGE, markersize=9)
     axes.set_title(name)
-    axes.set_ylabel("validation accuracy")
+    axes.set_ylabel(_objective(trials))
     axes.grid()
     return figure
 
 
 @styled
 def validation_curves(trials):
-    """Validation accuracy by epoch of every trial that has any, the best trial in colour."""
+    """Score by epoch of every trial that has any, the best trial in colour."""
     figure = Figure(figsize=(7.5, 2.9))
     axes = figure.subplots()
     best = best_trial(trials)
@@ -199,7 +200,7 @@ def validation_curves(trials):
         _lines(axes, range(1, len(best["curve"]) + 1), best["curve"], color=ORANGE, linewidth=2.5,
                label=f"best trial: {best['trial']}")
         axes.legend()
-    axes.set(xlabel="epoch", ylabel="validation accuracy")
+    axes.set(xlabel="epoch", ylabel=_objective(trials))
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.grid()
     return figure
@@ -211,9 +212,9 @@ def completed(trials):
 
 
 def best_trial(trials):
-    """The completed trial of the highest score (the lower loss among equals), or None."""
+    """The completed trial of the best score (the lower loss among equals), or None."""
     def merit(trial):
-        return trial["score"], -(trial.get("loss") or 0.0)
+        return _sign(trials) * trial["score"], -(trial.get("loss") or 0.0)
 
     return max(completed(trials), key=merit, default=None)
 
@@ -225,6 +226,14 @@ def searched(trials):
         for name, value in trial["values"].items():
             seen.setdefault(name, set()).add(value)
     return [name for name, values in seen.items() if len(values) > 1]
+
+
+def _sign(trials):
+    return -1 if trials and trials[0].get("objective") == "val_loss" else 1
+
+
+def _objective(trials):
+    return "validation accuracy" if _sign(trials) > 0 else "validation loss (nats)"
 
 
 def _is_completed(trial):

@@ -23,6 +23,10 @@ def precision(policy):
 
 
 def widen_outputs(model):
-    """Makes a model's last layers compute in float32: bfloat16's logits have three digits."""
+    """Makes the head compute in float32, from its last weights on: bfloat16 has three digits."""
     for output in model.outputs:
-        output._keras_history.operation.dtype_policy = "float32"
+        layer = output._keras_history.operation
+        layer.dtype_policy = "float32"
+        while not layer.weights:
+            layer = layer.input._keras_history.operation
+            layer.dtype_policy = "float32"

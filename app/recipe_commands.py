@@ -1,6 +1,6 @@
 """`handgrad recipe`: runs a kept configuration from several seeds, beside the published result."""
 
-import time
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from app.console import console
 from app.errors import HandgradError, UsageError, unknown
 from app.evaluation import evaluate
 from app.recipes import RECIPES
-from app.results import finish
+from app.results import finish, seconds
 from app.runs import read_json, write_json
 from app.xor import XOR, show_xor
 
@@ -73,28 +73,33 @@ def _train(name, recipe, seed):
     run, data = start(replace(recipe.config, seed=seed), run_name, resume=True, overwrite=False)
     console.resumable = False  # the same command goes on
     kept = run.path / "recipe.json"
-    if kept.exists():
+    if kept.exists() and read_json(kept).get("views") == recipe.views:
         return read_json(kept)
-    began = time.monotonic()
     model = training.train(run, data, verbose=console.verbose)
-    minutes = (time.monotonic() - began) / 60
-    if recipe.views:
-        model = averaged_views(model, recipe.views)
     evaluation = evaluate(model, data.test, data.class_names)
-    finish(run, data, run.model(), evaluation)
+    finish(run, data, model, evaluation)
+    if recipe.views:
+        views = averaged_views(model, recipe.views)
+        evaluation = evaluate(views, data.test, data.class_names)
     np.savez(run.path / PREDICTIONS, labels=evaluation.labels,
              probabilities=evaluation.probabilities)
-    result = {"seed": seed, "error": 100 * (1 - evaluation.accuracy), "minutes": minutes,
-              "run": str(run.path)}
-    if not np.isfinite(result["error"]):
-        raise HandgradError(f"The training of {run_name} gave no finite result.")
+    result = {"seed": seed, "error": 100 * (1 - evaluation.accuracy), "views": recipe.views,
+              "minutes": seconds(run)["training"] / 60, "run": str(run.path),
+              "test": hashlib.sha256(data.test.images.tobytes()).hexdigest()}
     write_json(kept, result)
     return result
 
 
-def together(results):
-    """The error in percent of the mean of the trainings' predictions."""
-    found = [np.load(Path(result["run"]) / PREDICTIONS) for result in results]
+def together(results, folders=None):
+    """The error in percent of the mean of the trainings' predictions.
+
+    folders: those that the runs lie in now; by default where they were made.
+    """
+    if len({result["test"] for result in results}) > 1:
+        raise HandgradError("The seeds divide these data into different test parts: their "
+                            "predictions have no mean.")
+    folders = folders or [result["run"] for result in results]
+    found = [np.load(Path(folder) / PREDICTIONS) for folder in folders]
     predicted = np.mean([f["probabilities"] for f in found], axis=0).argmax(axis=1)
     return float(100 * np.mean(predicted != found[0]["labels"]))
 

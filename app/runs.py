@@ -204,8 +204,8 @@ class Run:
             writer.writeheader()
             writer.writerows(rows)
 
-    def model(self):
-        """The best model of the run, from images to logits."""
+    def model(self, whole=False):
+        """The best model of the run, from images to logits; `whole`: with its other outputs."""
         import keras
 
         from app.models import served  # with it come the layers that the file names
@@ -216,7 +216,8 @@ class Run:
                 f"Run '{self.name}' has no trained model yet ({path} is missing). "
                 "Continue it with --resume."
             )
-        return served(keras.models.load_model(path, compile=False))
+        found = keras.models.load_model(path, compile=False)
+        return found if whole else served(found)
 
 
 class replacing:

@@ -62,7 +62,7 @@ def bn(data):
 
 
 def decay(data):
-    """Training and test accuracy with 300 samples, without and with weight decay."""
+    """Training and validation accuracy with 300 samples, without and with weight decay."""
     return _compared({
         "none": _train(_network(data), data),
         "weight decay 0.1": _train(_network(data, weight_decay=0.1), data),
@@ -71,7 +71,7 @@ def decay(data):
 
 
 def dropout(data):
-    """Training and test accuracy with 300 samples, without and with dropout."""
+    """Training and validation accuracy with 300 samples, without and with dropout."""
     return _compared({
         "none": _train(_network(data), data),
         "dropout 0.2": _train(_network(data, dropout=0.2), data),

@@ -22,9 +22,8 @@ def new_model(config, data):
     """The compiled network of a config, its weights drawn from the config's seed."""
     if config.lean not in (None, *SAVES):
         raise unknown("way to store what lean training keeps", config.lean, list(SAVES))
-    if config.start_from is None and (config.freeze or config.head_learning_rate):
-        raise UsageError("--freeze and --head-learning-rate need --from RUN, a trained network.")
-    source = Run.open(config.start_from).model() if config.start_from else None
+    _check_start(config)
+    source = Run.open(config.start_from).model(whole=True) if config.start_from else None
     keras.utils.set_random_seed(config.seed)
     with precision(config.precision):
         model = build(
@@ -42,6 +41,20 @@ def new_model(config, data):
                          learning_rate=rate, label_smoothing=config.label_smoothing,
                          ema=config.ema, head_learning_rate=config.head_learning_rate,
                          head=head_of(model))
+
+
+def _check_start(config):
+    """Raises UsageError where a config says twice what its network starts from, or expects."""
+    weights = config.sizes.get("weights")
+    if config.start_from is None and (config.freeze or config.head_learning_rate):
+        raise UsageError("--freeze and --head-learning-rate need --from RUN, a trained network.")
+    for first, second, given in (
+            ("--from", "--weights", config.start_from and weights),
+            ("--from", "--whiten", config.start_from and config.whiten),
+            ("--weights", "--whiten", weights and config.whiten)):
+        if given:
+            raise UsageError(f"{first} brings what the network expects of its images, and "
+                             f"{second} would change it: give one of them. Received: {given}")
 
 
 def check(config, data):
@@ -157,6 +170,9 @@ class Checkpoints(keras.callbacks.Callback):
         model.load_weights(states[-1])
         epochs = int(states[-1].name[len("state-"):-len(".weights.h5")])
         self.rows = self.run.history()[:epochs]
+        if len(self.rows) < epochs:
+            raise HandgradError(f"{self.run.path}/history.csv ends before {states[-1].name}. "
+                                "Remove that folder, and start anew.")
         return epochs
 
     def on_epoch_begin(self, epoch, logs=None):

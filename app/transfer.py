@@ -3,6 +3,9 @@
 from app.errors import UsageError
 from app.whitening import way_of
 
+# The layer that gives images to a trunk of `keras.applications` as its weights expect them.
+AS_PUBLISHED = "as_published"
+
 
 def head_of(model):
     """The names of the layers that depend on the classes: of each output the last with weights."""
@@ -16,12 +19,14 @@ def head_of(model):
 
 
 def statistics_of(model):
-    """How a network normalises images, which its trunk expects: (mean, deviation), or the way
-    that it whitens them, or None.
+    """How a network normalises images, which its trunk expects: (mean, deviation), the way that
+    it whitens them, `AS_PUBLISHED`, or None.
     """
     for layer in model.layers:
         if layer.name == "normalize":
             return layer.mean.numpy().ravel(), layer.variance.numpy().ravel() ** 0.5
+        if layer.name == AS_PUBLISHED:
+            return AS_PUBLISHED
     return way_of(model)
 
 

@@ -6,13 +6,14 @@ from matplotlib.figure import Figure
 
 from app.compiling import compile_model
 from app.drawing import BLUE, GREEN, ORANGE, styled
+from app.errors import UsageError
 from app.models import build
 from app.transfer import head_of, transfer
 
 NETWORK, SEEDS, COUNTS = "lenet5", 3, (10, 30, 100)
 EPOCHS_OF_TRUNK, STEPS = 4, 400
 RATE, HEAD_RATE = 1e-3, 3e-3
-# Of the trunk's five layers so many stay as they are; None: no trunk.
+# Of the trunk's four layers so many stay as they are; None: no trunk.
 WAYS = {"from scratch": None, "fine-tuned": 0, "convolutions frozen": 2}
 
 
@@ -22,6 +23,9 @@ def compare(data):
     The trunk has learned the first half, from all their training images.
     """
     half = len(data.class_names) // 2
+    if half < 2:
+        raise UsageError("The study needs at least 4 classes: 2 to learn from, 2 to learn. "
+                         f"Received: {len(data.class_names)}")
     first, second = [(_of(data.train, classes), _of(data.validation, classes))
                      for classes in (range(half), range(half, len(data.class_names)))]
     trunk = _network(data, half, seed=0)
@@ -37,7 +41,7 @@ def compare(data):
              "fine-tuned less from scratch": float(
                  np.mean(found["fine-tuned"][i]) - np.mean(found["from scratch"][i]))}
             for i, count in enumerate(COUNTS)]
-    return rows, _draw(found, half)
+    return rows, _draw(found, len(data.class_names) - half, half)
 
 
 def _of(split, classes):
@@ -58,7 +62,7 @@ def _network(data, classes, seed, trunk=None, frozen=0):
 def _accuracy(data, parts, count, seed, trunk, frozen):
     """On the validation images, of a network trained on so many images a class."""
     (x, y), validation = parts
-    classes = y.max() + 1
+    classes = int(y.max()) + 1
     rng = np.random.default_rng(seed)
     chosen = np.concatenate([rng.permutation(np.flatnonzero(y == c))[:count]
                              for c in range(classes)])
@@ -69,7 +73,7 @@ def _accuracy(data, parts, count, seed, trunk, frozen):
 
 
 @styled
-def _draw(found, half):
+def _draw(found, learned, before):
     """The error by images a class: each seed a point, the mean a line."""
     figure = Figure(figsize=(6.5, 4))
     axes = figure.subplots()
@@ -77,7 +81,7 @@ def _draw(found, half):
         errors = 100 * (1 - np.array(accuracies))
         axes.plot(COUNTS, errors.mean(1), color=color, linewidth=2, label=way)
         axes.plot(COUNTS, errors, "o", color=color, markersize=3)
-    axes.set(title=f"{half} classes, by a trunk that has learned {half} others", xscale="log",
+    axes.set(title=f"{learned} classes, by a trunk that has learned {before} others", xscale="log",
              xlabel="images a class", ylabel="validation error, %", ylim=(0, None),
              xticks=COUNTS, xticklabels=COUNTS)
     axes.minorticks_off()

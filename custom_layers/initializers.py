@@ -60,7 +60,7 @@ class Dirac(keras.initializers.VarianceScaling):
         *size, inputs, filters = shape
         kernel, copies = super().__call__(shape, dtype), min(inputs, filters)
         identity = np.zeros((*size, inputs, copies))
-        identity[tuple(n // 2 for n in size)] = np.eye(inputs, copies)
+        identity[tuple((n - 1) // 2 for n in size)] = np.eye(inputs, copies)
         return tf.concat([tf.constant(identity, kernel.dtype), kernel[..., copies:]], -1)
 
     def get_config(self):

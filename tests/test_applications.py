@@ -6,7 +6,8 @@ import pytest
 
 from app.errors import UsageError
 from app.models import build
-from app.transfer import transfer
+from app.models.applications import APPLICATIONS
+from app.transfer import statistics_of, transfer
 
 SIDE = 32
 
@@ -29,6 +30,8 @@ def theirs(function, **settings):
     ("keras-mobilenetv3small", "MobileNetV3Small", {"include_preprocessing": False}, None),
     ("keras-vgg16", "VGG16", {}, "vgg16"),
     pytest.param("keras-densenet121", "DenseNet121", {}, "densenet", marks=pytest.mark.slow),
+    pytest.param("keras-efficientnetv2b0", "EfficientNetV2B0", {"include_preprocessing": False},
+                 "torch", marks=pytest.mark.slow),
     pytest.param("keras-mobilenetv2", "MobileNetV2", {}, "mobilenet_v2", marks=pytest.mark.slow),
 ])
 def test_weights_of_a_file_see_images_as_keras_gives_them(name, function, settings, module,
@@ -37,7 +40,9 @@ def test_weights_of_a_file_see_images_as_keras_gives_them(name, function, settin
     file = tmp_path / "notop.weights.h5"
     trunk.save_weights(file)
     model = build(name, (SIDE, SIDE, 3), 4, weights=str(file), statistics=([0.5] * 3, [0.2] * 3))
-    if module:
+    if module == "torch":  # as inside of Keras's network, were its own preprocessing left in
+        expected = (images() - (0.485, 0.456, 0.406)) / (0.229, 0.224, 0.225)
+    elif module:
         expected = getattr(keras.applications, module).preprocess_input(255 * images())
     else:
         expected = 2 * images() - 1
@@ -67,6 +72,19 @@ def test_it_is_saved_transferred_and_frozen_layer_by_layer(tmp_path):
 def test_bad_input(shape, weights, message):
     with pytest.raises(UsageError, match=message):
         build("keras-mobilenetv3small", shape, 4, weights=weights)
+
+
+@pytest.mark.parametrize("name", ["keras-vgg16", "keras-mobilenetv3small"])
+def test_a_trunk_with_given_weights_sees_images_alike_under_a_new_head(name, tmp_path):
+    file = tmp_path / "notop.weights.h5"
+    function, _, _, settings = APPLICATIONS[name.removeprefix("keras-")]
+    theirs(function, **settings).save_weights(file)
+    source = build(name, (SIDE, SIDE, 3), 4, weights=str(file))
+    model = build(name, (SIDE, SIDE, 3), 7, statistics=statistics_of(source))
+    transfer(model, source)
+    ours, expected = (keras.Model(m.inputs, m.get_layer("logits").input).predict(
+        images(), verbose=0) for m in (model, source))
+    np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_weights_of_another_network_are_refused(tmp_path):

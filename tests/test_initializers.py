@@ -52,10 +52,11 @@ def test_random_signs():
 
 @pytest.mark.parametrize("inputs, filters", [(3, 3), (2, 5), (5, 2)])
 def test_dirac_hands_its_input_on(inputs, filters):
-    kernel = Dirac(seed=1)((3, 3, inputs, filters))
     x = np.random.default_rng(0).normal(size=(2, 6, 5, inputs)).astype("float32")
-    y, same = tf.nn.conv2d(x, kernel, 1, "SAME").numpy(), min(inputs, filters)
-    np.testing.assert_array_equal(y[..., :same], x[..., :same])
+    for size in ((2, 4), (3, 3)):
+        kernel = Dirac(seed=1)((*size, inputs, filters))
+        y, same = tf.nn.conv2d(x, kernel, 1, "SAME").numpy(), min(inputs, filters)
+        np.testing.assert_array_equal(y[..., :same], x[..., :same])
     beyond = np.array(kernel)[..., same:]
     assert np.all(np.abs(beyond) < (9 * inputs)**-0.5)
     assert filters <= inputs or np.std(beyond) == pytest.approx((27 * inputs)**-0.5, rel=0.2)

@@ -6,11 +6,13 @@ import keras
 import numpy as np
 import pytest
 
+from app.averaging import averaged_views, ensemble
 from app.errors import UsageError
 from app.export import export
 from app.precision import PRECISIONS, precision
 from app.runs import Config, Run
 from app.training import new_model, train
+from app.transfer import head_of
 
 CONFIG = Config("mlp", "digits", epochs=3, batch_size=32, precision="mixed_bfloat16", ema=0.9)
 
@@ -26,11 +28,13 @@ def here(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("policy", PRECISIONS)
-@pytest.mark.parametrize("name", ["mlp", "lenet5-1998"])
+@pytest.mark.parametrize("name", ["mlp", "lenet5-1998", "deepconvnet"])
 def test_hidden_layers_are_narrow_weights_and_logits_are_not(name, policy, digits):
     model = new_model(replace(CONFIG, model=name, precision=policy), digits)
-    kinds = {layer.compute_dtype for layer in model.layers[1:-1]}
+    head = model.layers.index(model.get_layer(head_of(model)[0]))
+    kinds = {layer.compute_dtype for layer in model.layers[1:head]}
     assert kinds == {policy.removeprefix("mixed_")}
+    assert {layer.compute_dtype for layer in model.layers[head:]} == {"float32"}
     assert {w.dtype for w in model.trainable_weights} == {"float32"}
     assert model(digits.test.images[:2] / np.float32(255)).dtype == "float32"
     scaled = isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
@@ -56,6 +60,18 @@ def test_it_learns_and_exports(digits):
     path = export(model, name="narrow", class_names=list("0123456789"), card={},
                   sample_images=x[:4])
     assert (path / "saved_model.pb").exists()
+    several = averaged_views(ensemble([model, model]), "shift")
+    assert export(several, name="several", class_names=list("0123456789"), card={},
+                  sample_images=x[:4]).exists()
+
+
+def test_rates_by_layer_are_known_in_mixed_float16(digits):
+    source = train(Run.start("source", CONFIG), digits)
+    config = replace(CONFIG, precision="mixed_float16", ema=None, start_from="source",
+                     head_learning_rate=0.01)
+    train(Run.start("tuned", config), digits)
+    assert Run.open("tuned").history()[0]["learning_rate"] == pytest.approx(1e-3)
+    assert source.name == "mlp"
 
 
 def test_an_unknown_precision_is_named():

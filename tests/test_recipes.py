@@ -5,12 +5,13 @@ from functools import partial
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from app import data as data_sets
 from app import xor
 from app.models import MODELS
 from app.recipes import RECIPES, Recipe
-from app.runs import Config
+from app.runs import Config, Run
 from app.training import check
 
 
@@ -33,15 +34,16 @@ def test_every_recipe_fits_its_network(name):
     shape = {"digits": (8, 8, 1), "mnist": (28, 28, 1), "cifar10": (32, 32, 3)}[config.data]
     digits = data_sets.load("digits")
     rng = np.random.default_rng(0)
-    parts = {part: replace(split.take(np.arange(64)), images=rng.integers(
-        0, 256, (64, *shape), np.uint8)) for part, split in digits.splits.items()}
+    parts = {part: replace(split.take(np.arange(256)), images=rng.integers(
+        0, 256, (256, *shape), np.uint8)) for part, split in digits.splits.items()}
     check(config, replace(digits, **parts))
     assert config.model in MODELS and RECIPES[name].seeds >= 1
 
 
 def test_a_recipe_trains_from_each_seed_once(recipe, monkeypatch):
     config = Config("mlp", "digits", epochs=1, batch_size=64, on_train_and_validation=True)
-    monkeypatch.setitem(RECIPES, "tiny", Recipe("small", config, 1.5, "nobody", 2, "shift"))
+    monkeypatch.setitem(RECIPES, "tiny", Recipe("small", config, 1.5, "nobody", 2,
+                                                views="shift"))
     code, value, err = recipe("tiny", "--seeds", "1")
     assert code == 0 and value["published"] == 1.5 and "seed 0" in err
     (first,) = value["results"]
@@ -50,6 +52,24 @@ def test_a_recipe_trains_from_each_seed_once(recipe, monkeypatch):
     assert value["results"][0] == first
     assert value["median_error"] == np.median([r["error"] for r in value["results"]])
     assert 0 < value["results"][1]["error"] < 60 and value["results"][1] != first
+
+
+def test_several_seeds_are_judged_as_one(recipe, monkeypatch, few_digits):
+    """Where their test part is the same; digits are divided by the seed."""
+    config = Config("mlp", "digits", epochs=1, batch_size=64, on_train_and_validation=True)
+    monkeypatch.setitem(RECIPES, "tiny", Recipe("small", config, 1.5, "nobody", 2, ensemble=True))
+    code, _, err = recipe("tiny")
+    assert code == 1 and "different test parts: their predictions have no mean" in err
+    data = few_digits(96, 50, 50)
+    monkeypatch.setattr("app.commands.data_sets.load", lambda **arguments: data)
+    monkeypatch.setitem(RECIPES, "same", Recipe("small", config, 1.5, "nobody", 3, ensemble=True))
+    code, value, _ = recipe("same")
+    assert code == 0, err
+    models = [Run.open(f"recipe-same-{seed}").model() for seed in range(3)]
+    x = data.test.images / np.float32(255)
+    mean = np.mean([tf.nn.softmax(model(x)) for model in models], axis=0)
+    assert value["ensemble_error"] == pytest.approx(
+        100 * np.mean(mean.argmax(1) != data.test.labels))
 
 
 @pytest.mark.parametrize("arguments, message", [

@@ -301,9 +301,10 @@ def test_another_space_is_refused(digits, tmp_path, monkeypatch):
 
 
 def ended(search, trial, score):
-    record = {"trial": trial.trial_id, "values": trial.hyperparameters.values, "settings": {},
-              "status": "COMPLETED", "reason": None, "score": score, "loss": 1.0, "best_epoch": 1,
-              "curve": [score], "epochs": 1, "seconds": 1.0}
+    values, own = search._values(trial)
+    record = {"trial": trial.trial_id, "values": values, "tuner": own, "settings": {},
+              "status": "COMPLETED", "reason": "" if score is None else None, "score": score,
+              "loss": 1.0, "best_epoch": 1, "curve": [score], "epochs": 1, "seconds": 1.0}
     search._keep(trial, record)
 
 
@@ -349,6 +350,8 @@ def test_a_journal_cut_anywhere_loses_no_more_than_the_cut(digits, tmp_path, pla
     whole = content[:cut].count(b"\n")
     again = Search(run, digits, plan)
     assert again.damaged == (content[:cut] != b"" and not content[:cut].endswith(b"\n"))
+    assert path.read_bytes() == content[:cut]  # nothing is changed by who only looks
+    again.journal.repair()
     assert again.journal.events == [json.loads(x) for x in content.splitlines()[:whole]]
     again._next("x")
     assert all(json.loads(line) for line in path.read_bytes().splitlines())
@@ -362,6 +365,7 @@ def test_garbage_is_set_aside(digits, tmp_path):
     search.journal.path.write_bytes(b"".join(lines))
     again = Search(run, digits, plan)
     assert again.damaged == len(lines) - 4 and len(again.journal.events) == 4
+    again.journal.repair()
     assert again.journal.path.with_suffix(".damaged").read_bytes().startswith(b"\0\xff{garbage}")
 
 
@@ -430,13 +434,55 @@ def test_a_worker_that_cannot_start_is_a_failed_trial(tmp_path, monkeypatch):
         worker.run({})
 
 
+def test_what_is_no_trial_s_fault_ends_the_search(digits, tmp_path, monkeypatch):
+    """And is not recorded: mended, the search goes on."""
+    run = start(tmp_path, digits)
+    other = Run(run.path, replace(run.config, fingerprint="other"))
+    search = Search(other, digits, Plan(trials=2))
+    with pytest.raises(HandgradError, match="digits has changed since the search began"):
+        search.search()
+    assert search.records == {} and [e["event"] for e in journal(run)] == ["start"]
+
+
+def test_an_error_between_threads_leaves_the_journal_whole(digits, tmp_path, monkeypatch):
+    """One of two workers cannot write that its trial starts: nothing is started behind it."""
+    search = Search(start(tmp_path, digits), digits, Plan(trials=9, workers=2))
+    add, events = search.journal.add, []
+
+    def fail_once(event):
+        events.append(event)
+        if len(events) == 2:
+            raise HandgradError("no room")
+        add(event)
+
+    monkeypatch.setattr(search.journal, "add", fail_once)
+    with pytest.raises(HandgradError, match="no room"):
+        search.search()
+    assert len(events) == 2
+    assert len(Search(search.run, digits, Plan(trials=9)).journal.events) == 1
+
+
+def test_a_failed_trial_counts_for_every_strategy(digits, tmp_path):
+    """Bayesian search does not propose its place again; replayed, all is as it was."""
+    run, plan = start(tmp_path, digits), Plan("bayesian", 6, keep=0)
+    search = Search(run, digits, plan)
+    for i in range(5):
+        ended(search, search._next("0"), None if i == 3 else i / 10)
+    assert [r["score"] for r in search.records.values()] == [0.0, 0.1, 0.2, None, 0.4]
+    again = Search(run, digits, plan)
+    ours, theirs = again._next("0"), search._next("0")
+    assert ours.hyperparameters.values == theirs.hyperparameters.values
+    tried = [r["values"] for r in search.records.values()]
+    assert ours.hyperparameters.values not in tried
+
+
 HANGS = "import sys, time\nfor line in sys.stdin: time.sleep(60)"
 GROWS = "import sys, time\nfor line in sys.stdin: x = bytearray(300_000_000); time.sleep(60)"
 
 
 @pytest.mark.parametrize("program, limit, message", [
     (HANGS, Limits(seconds=1), "it took longer than 1 seconds"),
-    (GROWS, Limits(memory=200e6), "out of memory: its process held 3.*, more than 200.0 MB"),
+    (GROWS, Limits(memory=200e6), "out of memory: its process held .*, more than 200.0 MB"),
 ])
 def test_limits_end_a_trial_and_its_process(tmp_path, monkeypatch, program, limit, message):
     file = tmp_path / "child"

@@ -6,6 +6,8 @@ import pytest
 
 from app.errors import UsageError
 from app.models import build
+from app.runs import Config, Run
+from app.training import new_model
 from app.transfer import head_of, statistics_of, transfer
 
 
@@ -65,3 +67,35 @@ def test_a_freeze_count_beyond_the_network(freeze):
 def test_a_trunk_that_does_not_fit_names_the_first_layer(source, message):
     with pytest.raises(UsageError, match=message):
         transfer(network(), network(*source))
+
+
+# Through runs
+
+
+@pytest.mark.parametrize("settings, message", [
+    ({"start_from": "x", "sizes": {"weights": "imagenet"}}, "--from .* --weights .*: imagenet"),
+    ({"start_from": "x", "whiten": "zca"}, "--from .* --whiten .*one of them. Received: zca"),
+    ({"sizes": {"weights": "imagenet"}, "whiten": "pca"}, "--weights .* --whiten .*: pca"),
+    ({"freeze": 1}, "--freeze and --head-learning-rate need --from RUN"),
+])
+def test_what_is_expected_of_images_is_said_once(settings, message, few_digits):
+    with pytest.raises(UsageError, match=message):
+        new_model(Config("keras-vgg16", "digits", **settings), few_digits(96, 50, 50))
+
+
+def test_a_run_gives_its_other_outputs_too(tmp_path):
+    """A network with auxiliary classifiers starts from another's whole trunk."""
+    source = network("googlenet-auxiliary", (65, 65, 1), width=1 / 16)
+    (tmp_path / "run").mkdir()
+    source.save(tmp_path / "run" / "best.keras")
+    run = Run(tmp_path / "run", None)
+    assert len(run.model().outputs) == 1 and len(run.model(whole=True).outputs) == 3
+    transfer(network("googlenet-auxiliary", (65, 65, 1), 7, width=1 / 16), run.model(whole=True))
+
+
+def test_a_run_is_not_replaced_by_what_starts_from_it(command):
+    train = ("train", "mlp", "--epochs", "1", "--name", "a")
+    assert command(*train)[0] == 0
+    code, _, err = command(*train, "--from", "a", "--overwrite")
+    assert code == 2 and "--from names the run that --overwrite would replace" in err
+    assert Run.open("a").model() is not None

@@ -4,7 +4,9 @@ from rich.table import Table
 
 from app.commands import start, summary
 from app.console import console
+from app.runs import RUNS
 from custom_layers.byte_sizes import shown
+from tuning.journal import alone
 from tuning.pipeline import train_best
 from tuning.progress import Progress
 from tuning.search import Search
@@ -38,13 +40,16 @@ def tune(config, name, plan, *, resume, overwrite):
 def _search(config, name, plan, resume, overwrite):
     find_space(config.model)
     plan.check()
+    if overwrite and (RUNS / name / "search").is_dir():
+        with alone(RUNS / name / "search"):  # not under a search that runs
+            pass
     run, data = start(config, name, resume=resume, overwrite=overwrite)
     search = Search(run, data, plan)
-    if search.damaged:
-        console.note(f"{search.damaged} lines of {search.journal.path} could not be read; their "
-                     "trials are taken up from what else is kept of them.")
     with Progress(plan, config.epochs, search.records) as progress:
         records = search.search(on_epoch=progress.epoch, on_trial=progress.trial)
+    if search.damaged:
+        console.note(f"{search.damaged} lines of {search.journal.path} could not be read and were "
+                     "set aside; their trials were taken up from what else is kept of them.")
     console.note(f"{shown(search.disk())} in {search.path}")
     return run, data, records
 

@@ -11,8 +11,8 @@ from app.errors import HandgradError, UsageError
 class Journal:
     """Events, in the order in which they happened; a dict each, added one by one.
 
-    What a kill, a full disk or a faulty one leaves of a line is set aside, with all behind it, when
-    the journal is opened again: `damaged` says how many lines that were.
+    What a kill, a full disk or a faulty one leaves of a line counts for nothing, nor does all
+    behind it: `damaged` says how many lines that are, `repair` sets them aside.
     """
 
     def __init__(self, path):
@@ -29,12 +29,15 @@ class Journal:
                 break
             events.append(event)
             good += len(line)
-        self.damaged = len(lines) - len(events)
+        self.damaged, self._good = len(lines) - len(events), good
+        return events
+
+    def repair(self):
+        """Sets aside what cannot be read; only by who is alone with the journal."""
         if self.damaged:
             content = self.path.read_bytes()
-            self.path.with_suffix(".damaged").write_bytes(content[good:])
-            os.truncate(self.path, good)
-        return events
+            self.path.with_suffix(".damaged").write_bytes(content[self._good:])
+            os.truncate(self.path, self._good)
 
     def add(self, event):
         """Writes an event to the disk.

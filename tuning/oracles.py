@@ -75,7 +75,20 @@ class Bayesian(Replayed, _DefaultsFirst, BayesianOptimizationOracle):
             warnings.simplefilter("ignore", ConvergenceWarning)
             if self.ongoing_trials and self.known is None:
                 self._fit_to_ended()
-            return super().populate_space(trial_id)
+            found = super().populate_space(trial_id)
+        if self.known is None and found.get("values") and self._duplicate(found["values"]):
+            return self._random_populate_space()
+        return found
+
+    def _vectorize_trials(self):
+        """Failed trials count as the worst that was completed: their place is known to be bad."""
+        x, y = super()._vectorize_trials()
+        failed = [t.hyperparameters.values for t in self.trials.values() if t.status == "FAILED"]
+        if not failed or not len(y):
+            return x, y
+        places = [[hp.value_to_prob(values.get(hp.name, hp.default))
+                   for hp in self._nonfixed_space()] for values in failed]
+        return np.concatenate([x, places]), np.append(y, [y.max()] * len(failed))
 
     def _fit_to_ended(self):
         """Fits the process by which Keras Tuner guesses what running trials will come to.
@@ -84,8 +97,8 @@ class Bayesian(Replayed, _DefaultsFirst, BayesianOptimizationOracle):
         """
         running, everything = self.ongoing_trials, self.trials
         self.ongoing_trials = {}
-        self.trials = {i: t for i, t in everything.items() if t.status == "COMPLETED"}
-        if self.trials:
+        self.trials = {i: t for i, t in everything.items() if t.status in ("COMPLETED", "FAILED")}
+        if any(t.status == "COMPLETED" for t in self.trials.values()):
             self.gpr = self._make_gpr().fit(*self._vectorize_trials())
         self.ongoing_trials, self.trials = running, everything
 

@@ -6,6 +6,7 @@ import shutil
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 
 import keras_tuner
@@ -23,6 +24,10 @@ from tuning.trial import NO_SPACE
 from tuning.worker import Limits, TrialFailed, Worker
 
 WORKER_BYTES = 700e6  # what TensorFlow and its graphs hold in a worker, beside the data
+
+
+class _Ended(Exception):
+    """Another thread has ended the search by an error."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +97,7 @@ class Search:
         self.oracle.update_space(space)
         self.journal = Journal(self.path / "journal.jsonl")
         self.damaged, self.records, self._curves = self.journal.damaged, {}, {}
-        self._lock, self._ending = threading.RLock(), False
+        self._lock, self._ending, self._broken = threading.RLock(), False, False
         self._replay()
         threads = max(1, (os.cpu_count() or 1) // plan.workers) if plan.workers > 1 else None
         self.workers = [Worker(self.path / f"worker-{i}.log", plan.limits, threads)
@@ -149,7 +154,24 @@ class Search:
             HandgradError: where no trial was completed, or the disk is full.
             UsageError: where another process runs this search.
         """
-        with alone(self.path), ThreadPoolExecutor(self.plan.workers) as pool:
+        with alone(self.path):
+            if Journal(self.journal.path).events != self.journal.events:
+                raise UsageError(f"Another process has gone on with the search in {self.path}. "
+                                 "Give the command once more.")
+            self.journal.repair()
+            self._run_all(on_epoch, on_trial)
+            self._drop_states(final=True)
+            ranked = self.ranking()
+            if not ranked or ranked[0]["score"] is None:
+                reasons = sorted({record["reason"] for record in ranked})
+                raise HandgradError(
+                    f"All {len(ranked)} trials failed: {'; '.join(reasons[:3])}")
+            self._write()  # a kill may have come between the last trial and this
+            write_json(self.run.path / "best.json", ranked[0])
+            return ranked
+
+    def _run_all(self, on_epoch, on_trial):
+        with ThreadPoolExecutor(self.plan.workers) as pool:
             runs = [pool.submit(self._work, worker, on_epoch, on_trial)
                     for worker in self.workers]
             try:
@@ -160,31 +182,37 @@ class Search:
                     worker.end()
             for run in runs:
                 run.result()
-        self._drop_states()
-        ranked = self.ranking()
-        if not ranked or ranked[0]["score"] is None:
-            reasons = sorted({record["reason"] for record in ranked})
-            raise HandgradError(f"All {len(ranked)} trials failed: {'; '.join(reasons[:3])}")
-        write_json(self.run.path / "best.json", ranked[0])
-        return ranked
 
     def _work(self, worker, on_epoch, on_trial):
         """Runs trial after trial in a worker, until there is none left or the search ends."""
         name = str(self.workers.index(worker))
-        while not self._ending:
-            with self._lock:
-                trial = self._next(name)
-            if trial is None:
-                return
-            if trial.status == "IDLE":
-                time.sleep(0.05)
-                continue
-            record = self._trial(worker, trial, on_epoch)
-            if self._ending and record["score"] is None:
-                return  # it was not the trial's fault: it is taken up again
-            with self._lock:
-                self._keep(trial, record)
-                on_trial(record)
+        with suppress(_Ended):
+            while True:
+                with self._whole():
+                    trial = None if self._ending else self._next(name)
+                if trial is None:
+                    return
+                if trial.status == "IDLE":
+                    time.sleep(0.05)
+                    continue
+                record = self._trial(worker, trial, on_epoch)
+                if self._ending and record["score"] is None:
+                    return  # it was not the trial's fault: it is taken up again
+                with self._whole():
+                    self._keep(trial, record)
+                    on_trial(record)
+
+    @contextmanager
+    def _whole(self):
+        """One thread at a time; after an error in here, which may have left a half, none."""
+        with self._lock:
+            if self._broken:
+                raise _Ended
+            try:
+                yield
+            except BaseException:
+                self._ending = self._broken = True
+                raise
 
     def _next(self, worker):
         """The trial that a worker is to run, or wait for; None at the end."""
@@ -202,6 +230,7 @@ class Search:
         config = self.config(trial)
         values, own = self._values(trial)
         record = {"trial": trial.trial_id, "values": values, "tuner": own,
+                  "objective": self.plan.objective,
                   "settings": asdict(config), "reason": None, "score": None, "loss": None,
                   "best_epoch": 0, "curve": []}
         before = own.get("tuner/trial_id")
@@ -211,10 +240,10 @@ class Search:
         started = time.perf_counter()
 
         def after_epoch(row):
-            with self._lock:
-                self._curves[trial.trial_id] = row["scores"]
+            with self._whole():
+                self._curves[self._lineage(own, trial.trial_id)] = row["scores"]
                 on_epoch(trial.trial_id, row)
-                if self._hopeless(trial.trial_id):
+                if self._hopeless(self._lineage(own, trial.trial_id)):
                     record["reason"] = "stopped by the median rule"
                 return record["reason"] is None
 
@@ -229,10 +258,18 @@ class Search:
         record.update(epochs=len(record["curve"]), seconds=time.perf_counter() - started)
         return record
 
-    def _hopeless(self, trial_id):
-        others = [curve for other, curve in self._curves.items() if other != trial_id]
+    def _lineage(self, own, trial_id):
+        """(round, first trial): what continued trainings share, and rounds do not."""
+        while "tuner/trial_id" in own:
+            trial_id = own["tuner/trial_id"]
+            own = self.records[trial_id]["tuner"]
+        return own.get("tuner/round", 0), trial_id
+
+    def _hopeless(self, lineage):
+        others = [curve for other, curve in self._curves.items()
+                  if other != lineage and other[0] == lineage[0]]
         return self.plan.stop_hopeless and hopeless(
-            self._curves[trial_id], others, OBJECTIVES[self.plan.objective])
+            self._curves[lineage], others, OBJECTIVES[self.plan.objective])
 
     @staticmethod
     def _values(trial):
@@ -248,7 +285,8 @@ class Search:
         hps.values = values
         chosen = choose(hps, self.run.config.model, self.images, self.run.config.craft)
         config = replace(self.run.config, search=False, craft=False, **chosen)
-        if "tuner/round" in own:  # a short training of its own, not the begin of a long one
+        if self.plan.tuner == "coarse-to-fine":
+            # A short training of its own, not the begin of a long one.
             config = replace(config, epochs=own["tuner/epochs"])
         return config
 
@@ -260,15 +298,19 @@ class Search:
         """Writes a trial's end down, then counts it."""
         self.journal.add({"event": "end", "record": record})
         self._count(trial, record)
-        write_json(self.path / "records.json", self.records)
         self._drop_states()
+        self._write()
+
+    def _write(self):
+        """What follows from the journal, for people and for the report."""
+        write_json(self.path / "records.json", self.records)
         self._write_table()
         figures.save(figures.search(list(self.records.values())), self.run.path / "trials.png")
 
     def _count(self, trial, record):
         """Tells the oracle what came of a trial."""
         self.records[record["trial"]] = record
-        self._curves[record["trial"]] = record["curve"]
+        self._curves[self._lineage(record["tuner"], record["trial"])] = record["curve"]
         trial = self.oracle.trials[trial.trial_id]
         if record["score"] is None:
             trial.status, trial.message = "FAILED", record["reason"]
@@ -277,10 +319,10 @@ class Search:
             trial.status = "COMPLETED"
         self.oracle.end_trial(trial)
 
-    def _drop_states(self):
+    def _drop_states(self, final=False):
         """Keeps the weights of the best trials, and of those that may still be continued."""
         kept = {record["trial"] for record in self.ranking()[:self.plan.keep]}
-        if self.plan.tuner in ("halving", "hyperband") and not self._ending:
+        if self.plan.tuner in ("halving", "hyperband") and not final:
             return
         for trial_id in self.records:
             if trial_id not in kept:

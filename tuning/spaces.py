@@ -54,7 +54,7 @@ def pattern_net(hp):
 
 
 def _dropout(hp, default=0.0):
-    return hp.Float("dropout", 0.0, 0.5, step=0.1, default=default)
+    return hp.Float("dropout", 0.0, 0.5, default=default)
 
 
 def _scaled(name):

@@ -13,9 +13,14 @@ import sys
 import threading
 from pathlib import Path
 
-from app.errors import HandgradError
+from app.errors import HandgradError, UsageError
+from app.runs import Config, Run, replacing
 
 OUT_OF_MEMORY, NO_SPACE = "out of memory", "no space left on the disk"
+
+
+class SearchFailed(HandgradError):
+    """What is not a trial's fault: no trial could be run."""
 
 
 def main():
@@ -40,6 +45,8 @@ def main():
             reply(run_trial(job, loaded, on_epoch))
         except MemoryError:
             reply({"error": OUT_OF_MEMORY})
+        except SearchFailed as error:
+            reply({"error": _one_line(error), "fatal": True})
         except Exception as error:
             import traceback
 
@@ -74,14 +81,16 @@ def run_trial(job, loaded, on_epoch):
     import keras
 
     from app.data import load
-    from app.runs import Config, Run
     from app.training import Checkpoints, fit, new_model
 
     config, folder = Config(**job["config"]), Path(job["folder"])
     if config.fingerprint not in loaded:
-        data = load(**config.data_arguments())
+        try:
+            data = load(**config.data_arguments())
+        except HandgradError as error:
+            raise SearchFailed(str(error)) from error
         if data.fingerprint != config.fingerprint:
-            raise HandgradError(f"{config.data} has changed since the search began.")
+            raise SearchFailed(f"{config.data} has changed since the search began.")
         loaded[config.fingerprint] = data
     data = loaded[config.fingerprint]
     folder.mkdir(parents=True, exist_ok=True)
@@ -111,8 +120,10 @@ def _take_up(before, folder):
     """Copies where a training stands; where nothing is kept of it, there is nothing to take up."""
     if not (before / "history.csv").exists():
         return
-    for file in (*before.glob("state-*"), before / "history.csv"):
-        shutil.copyfile(file, folder / file.name)
+    # The state last: a folder that has one is whole.
+    for file in (before / "history.csv", *sorted(before.glob("state-*"))[-1:]):
+        with replacing(folder / file.name) as aside:
+            shutil.copyfile(file, aside)
 
 
 def summary(rows, objective):
@@ -130,7 +141,7 @@ def _one_line(error):
         return f"{OUT_OF_MEMORY}: {text[:200]}"
     if getattr(error, "errno", None) == 28 or "No space left on device" in text:
         return f"{NO_SPACE}: {text[:200]}"
-    return text[:300] if name in ("HandgradError", "UsageError") else f"{name}: {text[:300]}"
+    return text[:300] if isinstance(error, (HandgradError, UsageError)) else f"{name}: {text[:300]}"
 
 
 if __name__ == "__main__":

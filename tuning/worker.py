@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import psutil
 
-from app.errors import UsageError
+from app.errors import HandgradError, UsageError
 from custom_layers.byte_sizes import memory_bytes, shown
 from tuning.trial import OUT_OF_MEMORY
 
@@ -62,17 +62,34 @@ class Worker:
 
         Raises:
             TrialFailed: where the trial raised an error, its process died, or a limit was passed.
+            HandgradError: where no trial could be run.
         """
-        if self.process is None or self.trials >= TRIALS_A_PROCESS:
+        gone = self.process is None or self.process.poll() is not None
+        if gone or self.trials >= TRIALS_A_PROCESS:
             self.close()
             self._start()
         self.trials += 1
+        try:
+            return self._run(job, on_epoch)
+        except TrialFailed as error:
+            if not str(error).startswith(OUT_OF_MEMORY):
+                raise
+            self.close()  # to give back all that the process has taken
+            if self.trials == 1:
+                raise
+        # Trials before it may have taken the memory: once more, alone.
+        return self.run(job, on_epoch)
+
+    def _run(self, job, on_epoch):
+        self.excused = 0.0  # seconds that the trial waited for this side
         for reply in self._replies(job):
             if "epoch" in reply:
+                began = time.monotonic()
                 self._say(on_epoch(reply) is not False)
+                self.excused += time.monotonic() - began
+            elif "fatal" in reply:
+                raise HandgradError(reply["error"])
             elif "error" in reply:
-                if reply["error"].startswith(OUT_OF_MEMORY):
-                    self.close()  # to give back all that the process has taken
                 raise TrialFailed(reply["error"])
             else:
                 return reply
@@ -89,10 +106,10 @@ class Worker:
         began = time.monotonic()
         self._say(job)
         while True:
+            self._check(time.monotonic() - began - self.excused)
             try:
                 line = self.lines.get(timeout=0.5)
             except queue.Empty:
-                self._check(time.monotonic() - began)
                 continue
             if line is None:
                 return
@@ -100,7 +117,6 @@ class Worker:
                 yield json.loads(line)
             except ValueError:  # it died in the middle of a line
                 return
-            self._check(time.monotonic() - began)
 
     def _check(self, seconds):
         """Ends the process where it passes a limit."""
@@ -122,17 +138,17 @@ class Worker:
             environment |= {name: str(self.threads) for name in (
                 "TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS")}
         with self.log.open("a") as log:
-            self.process = subprocess.Popen(
+            process = subprocess.Popen(
                 # -P: no module of the current folder takes the place of ours.
                 [sys.executable, "-P", "-m", "tuning.trial"], text=True, bufsize=1,
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env=environment,
                 start_new_session=True,  # Ctrl-C is the parent's to handle
             )
-        self.trials, self.lines = 0, queue.Queue()
+        self.process, self.trials, self.lines = process, 0, queue.Queue()
+        threading.Thread(target=_read, args=(process.stdout, self.lines), daemon=True).start()
         if self.ended:  # meanwhile
             self.close()
             raise TrialFailed("it was stopped")
-        threading.Thread(target=_read, args=(self.process.stdout, self.lines), daemon=True).start()
 
     def _death(self):
         process = self.process
@@ -142,7 +158,7 @@ class Worker:
         self.close()
         if code == -signal.SIGKILL:
             return "the process was killed (signal 9), probably out of memory"
-        with self.log.open() as log:
+        with self.log.open(errors="replace") as log:
             last = "".join(deque(log, 1)).strip()
         return f"the process died with code {code}: {last}"
 
@@ -163,7 +179,9 @@ class Worker:
 
 def _read(stream, lines):
     """Hands on the lines of a stream, then None."""
-    with stream:
-        for line in stream:
-            lines.put(line)
-    lines.put(None)
+    try:
+        with stream:
+            for line in stream:
+                lines.put(line)
+    finally:
+        lines.put(None)

@@ -5,6 +5,7 @@ from pathlib import Path
 import keras
 
 from app.models.common import check_size, decay, start_functional
+from app.transfer import AS_PUBLISHED
 from custom_layers import Dense, Rescaling
 
 # How the published weights expect images: RGB in [-1, 1]; normalised by ImageNet's mean and
@@ -24,7 +25,7 @@ APPLICATIONS = {
     "mobilenet": ("MobileNet", SYMMETRIC, 32, {}),
     "mobilenetv2": ("MobileNetV2", SYMMETRIC, 32, {}),
     "mobilenetv3small": ("MobileNetV3Small", SYMMETRIC, 32, {"include_preprocessing": False}),
-    "efficientnetv2b0": ("EfficientNetV2B0", SYMMETRIC, 32, {"include_preprocessing": False}),
+    "efficientnetv2b0": ("EfficientNetV2B0", TORCH, 32, {"include_preprocessing": False}),
     "inceptionv3": ("InceptionV3", SYMMETRIC, 75, {}),
 }
 
@@ -35,7 +36,8 @@ def application(image_shape, classes, *, trunk, weights=None, weight_decay=0.0, 
     Args:
         weights: None: from scratch, with images normalised as for all networks. "imagenet": those
             that Keras has in its cache, or loads; or a file of them (Keras's "notop" files).
-            Images are then given to the trunk as its weights expect them.
+            Images are then given to the trunk as its weights expect them, as they are where the
+            `statistics` are `AS_PUBLISHED`.
 
     Source: keras.io/api/applications.
     """
@@ -46,16 +48,17 @@ def application(image_shape, classes, *, trunk, weights=None, weight_decay=0.0, 
     if weights and image_shape[2] != 3:
         raise ValueError(f"The weights of {trunk} are for images of 3 channels. "
                          f"Received: {image_shape[2]}")
-    images, x = start_functional(image_shape, None if weights else statistics)
+    published = weights or statistics == AS_PUBLISHED
+    images, x = start_functional(image_shape, None if published else statistics)
     try:
         given = getattr(keras.applications, function)(
             include_top=False, weights=weights, pooling="avg", input_shape=image_shape,
-            input_tensor=_expected(x, expects) if weights else x, **settings)
+            input_tensor=_expected(x, expects) if published else x, **settings)
     except Exception as error:  # of the file, of the download, of its contents
         if weights is None:
             raise
         raise ValueError(f"The weights {weights} cannot be loaded into {trunk}: "
-                         f"{str(error).splitlines()[0]}") from error
+                         f"{(str(error).splitlines() or [type(error).__name__])[0]}") from error
     logits = Dense(classes, name="logits")(given.output)
     model = keras.Model(images, logits, name=f"keras-{trunk}")
     if not weight_decay:
@@ -79,13 +82,13 @@ def _existing(weights):
 def _expected(x, expects):
     """Images in [0, 1] as the published weights of a network expect them."""
     if expects == SYMMETRIC:
-        return Rescaling(2.0, -1.0, name="symmetric")(x)
+        return Rescaling(2.0, -1.0, name=AS_PUBLISHED)(x)
     if expects == TORCH:
         mean, deviation = IMAGENET
         return keras.layers.Normalization(
-            mean=mean, variance=[d * d for d in deviation], name="normalize")(x)
+            mean=mean, variance=[d * d for d in deviation], name=AS_PUBLISHED)(x)
     bgr = keras.ops.flip(Rescaling(255.0, name="bytes")(x), axis=-1)
-    return keras.layers.Normalization(mean=BGR_MEAN, variance=[1.0] * 3, name="less_mean")(bgr)
+    return keras.layers.Normalization(mean=BGR_MEAN, variance=[1.0] * 3, name=AS_PUBLISHED)(bgr)
 
 
 def _decayed(layer, weight_decay):
