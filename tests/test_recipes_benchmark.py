@@ -31,7 +31,8 @@ def test_results_are_collected_wherever_the_runs_lie(runs):
     found = recipes.collected(runs)
     assert list(found) == ["mnist-best"]
     assert [r["error"] for r in found["mnist-best"]["results"]] == [25.0, 25.0]
-    assert found["mnist-best"]["together"] == 25.0  # the second's doubt is not outvoted
+    # The first's doubt is outvoted, the second's mistake is not.
+    assert found["mnist-best"]["together"] == 25.0
 
 
 def test_the_page_has_a_row_a_recipe_and_the_curves(runs, tmp_path):

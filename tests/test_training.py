@@ -100,7 +100,7 @@ def test_a_run_keeps_what_it_promises(digits, whole):
 
 def test_the_best_model_is_that_of_the_best_epoch(digits):
     run = Run.start("a", replace(CONFIG, learning_rate=0.02, epochs=5))
-    model = train(run, digits)
+    model = compile_model(train(run, digits))
     rows = run.history()
     scores = model.evaluate(data_sets.batches(digits.validation, 100), verbose=0, return_dict=True)
     best = rows[best_epoch(rows) - 1]

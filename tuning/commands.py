@@ -12,6 +12,8 @@ from tuning.progress import Progress
 from tuning.search import Search
 from tuning.spaces import find_space
 
+NAMES = {"val_accuracy": "validation accuracy", "val_loss": "validation loss"}
+
 
 def run_all(config, name, plan, *, to, resume, overwrite):
     run, data, records = _search(config, name, plan, resume, overwrite)
@@ -20,7 +22,7 @@ def run_all(config, name, plan, *, to, resume, overwrite):
     rows = {
         "trials": f"{len(records)}, {failed} failed",
         "best trial": f"{best['trial']}: {_values(best)}",
-        f"best {plan.objective}": f"{best['score']:.4f}, after {best['best_epoch']} epochs",
+        NAMES[plan.objective]: f"{best['score']:.4f}, after {best['best_epoch']} epochs",
         "SavedModel": str(outcome.exported),
     }
     summary(outcome.run, outcome.model, outcome.evaluation, rows, trials=len(records),
@@ -29,7 +31,7 @@ def run_all(config, name, plan, *, to, resume, overwrite):
 
 def tune(config, name, plan, *, resume, overwrite):
     run, _, records = _search(config, name, plan, resume, overwrite)
-    table = Table("trial", plan.objective, "epoch", "seconds", "values")
+    table = Table("trial", NAMES[plan.objective], "epoch", "seconds", "values")
     for record in records:
         score = "failed" if record["score"] is None else f"{record['score']:.4f}"
         table.add_row(record["trial"], score, str(record["best_epoch"]),

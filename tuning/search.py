@@ -166,7 +166,8 @@ class Search:
                 reasons = sorted({record["reason"] for record in ranked})
                 raise HandgradError(
                     f"All {len(ranked)} trials failed: {'; '.join(reasons[:3])}")
-            self._write()  # a kill may have come between the last trial and this
+            if not self._written():  # a kill may have come between the last trial and this
+                self._write()
             write_json(self.run.path / "best.json", ranked[0])
             return ranked
 
@@ -300,6 +301,10 @@ class Search:
         self._count(trial, record)
         self._drop_states()
         self._write()
+
+    def _written(self):
+        path = self.path / "records.json"
+        return path.exists() and list(read_json(path)) == list(self.records)
 
     def _write(self):
         """What follows from the journal, for people and for the report."""
