@@ -61,6 +61,7 @@ class Plan:
             if getattr(self, name) < least:
                 raise UsageError(f"--{name} must be at least {least}. "
                                  f"Received: {getattr(self, name)}")
+        _check_memory(self.workers)
 
 
 class Search:
@@ -364,9 +365,9 @@ def _plain(config):
             and k not in ("name", "conditions")}
 
 
-def _check_memory(workers, data):
+def _check_memory(workers, data=None):
     """Raises UsageError where more workers are asked for than there is memory for."""
-    images = sum(split.images.nbytes for split in data.splits.values())
+    images = sum(split.images.nbytes for split in data.splits.values()) if data else 0
     each = WORKER_BYTES + 2 * images  # the arrays, and the tensors made of them
     free = psutil.virtual_memory().available
     if workers > 1 and workers * each > free:
