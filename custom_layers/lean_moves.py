@@ -53,10 +53,15 @@ def _(layer, training):
 
 @kinds("ZeroPadding2D")
 def _(layer, training):
-    sides = ((0, 0), *layer.padding, (0, 0))
-    if layer.data_format == "channels_first":
-        sides = ((0, 0), (0, 0), *layer.padding)
+    sides = _of_image(layer, layer.padding)
     return [Pair(functools.partial(_pad, sides=sides), reads="", stock="")]
+
+
+def _of_image(layer, sides):
+    """(before, after) of every axis of a layer's images, from those of height and width."""
+    none = (0, 0)
+    last = layer.data_format == "channels_last"
+    return (none, *sides, none) if last else (none, none, *sides)
 
 
 def _pad(x, *, sides):
@@ -68,9 +73,7 @@ def _pad(x, *, sides):
 
 @kinds("Cropping2D")
 def _(layer, training):
-    sides = ((0, 0), *layer.cropping, (0, 0))
-    if layer.data_format == "channels_first":
-        sides = ((0, 0), (0, 0), *layer.cropping)
+    sides = _of_image(layer, layer.cropping)
     return [Pair(functools.partial(_crop, sides=sides), reads="", stock="")]
 
 

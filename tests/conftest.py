@@ -87,6 +87,18 @@ def few_digits():
     return take
 
 
+@pytest.fixture(scope="session")
+def digits(few_digits):
+    """96 digits to train on: three batches."""
+    return few_digits(96, 50, 50)
+
+
+@pytest.fixture
+def empty_folder(tmp_path, monkeypatch):
+    """The current folder is a new one, for the runs that a test makes."""
+    monkeypatch.chdir(tmp_path)
+
+
 @pytest.fixture
 def command(tmp_path, monkeypatch, capsys):
     """Runs `handgrad ... --json` in an empty folder: exit code, JSON object (if any), errors."""

@@ -16,17 +16,7 @@ from app.training import new_model, train
 from custom_layers import MaximumAPosteriori, Rprop
 from custom_layers.optimizers import Warmup
 
-
-@pytest.fixture(scope="module")
-def digits(few_digits):
-    return few_digits(96, 50, 50)
-
-
-@pytest.fixture(autouse=True)
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-
-
+pytestmark = pytest.mark.usefixtures("empty_folder")
 CONFIG = Config("mlp", "digits", epochs=4, batch_size=32, optimizer="sgd", learning_rate=0.1)
 
 

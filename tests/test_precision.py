@@ -15,16 +15,7 @@ from app.training import new_model, train
 from app.transfer import head_of
 
 CONFIG = Config("mlp", "digits", epochs=3, batch_size=32, precision="mixed_bfloat16", ema=0.9)
-
-
-@pytest.fixture(scope="module")
-def digits(few_digits):
-    return few_digits(96, 50, 50)
-
-
-@pytest.fixture(autouse=True)
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("empty_folder")
 
 
 @pytest.mark.parametrize("policy", PRECISIONS)

@@ -9,11 +9,7 @@ from app.errors import HandgradError, UsageError
 from app.runs import ASIDE, Config, Run, read_json, replacing, write_json
 
 CONFIG = Config("mlp", "digits", epochs=4, sizes={"hidden": [8, 9]})
-
-
-@pytest.fixture(autouse=True)
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("empty_folder")
 
 
 @pytest.mark.parametrize("setting, message", [

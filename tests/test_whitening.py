@@ -15,11 +15,6 @@ from app.training import fit, new_model
 CONFIG = Config("mlp", "digits", epochs=1, batch_size=32)
 
 
-@pytest.fixture(scope="module")
-def digits(few_digits):
-    return few_digits(96, 50, 50)
-
-
 def photos(count=200, side=6, channels=3):
     """Images whose neighbouring pixels agree, as those of photos do."""
     rng = np.random.default_rng(0)
