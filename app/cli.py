@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from app.console import chatty, console, execute, quiet_tensorflow
+from app.errors import UsageError
 
 app = typer.Typer(
     add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
@@ -54,6 +55,11 @@ TrialMemory = option(str | None, "The most that a trial's process may hold, as i
                                  "[default: no limit]")
 StopHopeless = option(bool, "End trials that do worse than half of the others at their epoch.",
                       "--stop-hopeless")
+ChiefAddress = option(str | None, "HOST:PORT: hand the trials to workers on other machines; with "
+                                  "--worker, where the chief listens.", "--chief")
+WorkerName = option(str | None, "Run the trials of a chief, under this name.", "--worker")
+Silence = option(float, "Seconds after which a worker that is not heard of is lost.")
+Wait = option(float, "Seconds that a worker tries to reach a chief that does not answer.")
 Keep = option(int, "Keep the weights of so many trials, the best.")
 Craft = option(bool, "Search schedule, warm-up, label smoothing, averaged weights and "
                      "augmentation as well.", "--craft")
@@ -88,6 +94,7 @@ Memory = option(bool, "Show what the network keeps for its backward pass, stock 
                 "--memory")
 Side = option(int | None, "Side in pixels of the images.  [default: the network's own]")
 Model = argument(str, "A network: `handgrad models` lists them.")
+Searched = argument(str | None, "A network; a worker needs none.")
 OneModel = argument(str | None, "A network.  [default: all]")
 RunNames = argument(list[str], "The names of runs on the same data, or their folders.")
 EnsembleName = option(str, "The model's name.", "--name")
@@ -141,16 +148,26 @@ def run(
 @app.command()
 @chatty
 def tune(
-    model: Model, data: Data = "digits", tuner: Tuner = "random", trials: Trials = 6,
+    model: Searched = None, data: Data = "digits", tuner: Tuner = "random", trials: Trials = 6,
     epochs: Epochs = 8, objective: ObjectiveName = "val_accuracy", schedule: Schedule = "cosine",
     craft: Craft = False, patience: Patience = None, workers: Workers = 1,
     trial_minutes: TrialMinutes = None, trial_memory: TrialMemory = None,
     stop_hopeless: StopHopeless = False, keep: Keep = 3, name: Name = None,
     augment: Augment = "shift", seed: Seed = 0, image_size: ImageSize = None,
     skip_corrupt: SkipCorrupt = False, resume: Resume = False, overwrite: Overwrite = False,
-    as_json: Json = False, debug: Debug = False,
+    chief: ChiefAddress = None, worker: WorkerName = None, silence: Silence = 30.0,
+    wait: Wait = 300.0, as_json: Json = False, debug: Debug = False,
 ):
-    """Search a network's hyper-parameters on the validation part."""
+    """Search a network's hyper-parameters on the validation part, on one machine or many."""
+    from tuning.roles import role_of
+
+    chief, worker = role_of(chief, worker)
+    if worker is not None:
+        from tuning.worker_command import run_trials
+
+        return run_trials(chief, worker, wait)
+    if model is None:
+        raise UsageError("Name a network: `handgrad models` lists them.")
     quiet_tensorflow()
     from tuning.commands import tune as tune_command
 
@@ -159,7 +176,8 @@ def tune(
                      skip_corrupt=skip_corrupt, search=True)
     plan = _plan(tuner, trials, objective, workers, trial_minutes, trial_memory, stop_hopeless,
                  keep)
-    tune_command(config, name or _name(model, data), plan, resume=resume, overwrite=overwrite)
+    tune_command(config, name or _name(model, data), plan, resume=resume, overwrite=overwrite,
+                 chief=chief, silence=silence)
 
 
 @app.command()
@@ -361,8 +379,7 @@ def _config(model, data, **settings):
 
 
 def _plan(tuner, trials, objective, workers, minutes, memory, stop_hopeless, keep):
-    from tuning.search import Plan
-    from tuning.worker import limits
+    from tuning.plan import Plan, limits
 
     return Plan(tuner, trials, objective, workers, limits(minutes, memory), stop_hopeless, keep)
 

@@ -18,10 +18,11 @@ from app.errors import HandgradError, UsageError
 from app.runs import Config, Run, read_json
 from tuning.oracles import TUNERS, objective_of, oracle_of
 from tuning.pipeline import final_config
-from tuning.search import Plan, Search
+from tuning.plan import Plan, limits
+from tuning.search import Search
 from tuning.spaces import choose
 from tuning.trial import run_trial
-from tuning.worker import Limits, TrialFailed, Worker, limits
+from tuning.worker import Limits, TrialFailed, Worker
 
 EPOCHS, TRIALS = 2, 6
 DIVERGES = {"optimizer": "sgd", "learning_rate": 1e30}
@@ -128,7 +129,7 @@ def searched(digits, tmp_path_factory):
 
     def on_epoch(trial, row):
         if trial == "3":
-            os.kill(search.workers[0].process.pid, signal.SIGKILL)
+            os.kill(search.crew.workers[0].process.pid, signal.SIGKILL)
         if trial == "4":
             raise KeyboardInterrupt
 
@@ -330,7 +331,7 @@ def test_a_journal_brings_every_strategy_back(digits, tmp_path, tuner):
     search, _ = played(run, digits, plan, 6)
     again = Search(run, digits, plan)
     assert again.records == json.loads(json.dumps(search.records)) and len(again.records) == 6
-    waiting = [again._next(f"a{i}").trial_id for i in range(len(again.oracle._retry_queue))]
+    waiting = [again._next(f"a{i}").trial_id for i in range(len(again._waiting))]
     assert sorted(waiting) == sorted(t.trial_id for t in search.oracle.ongoing_trials.values())
     for worker in "bc":
         ours, theirs = again._next(worker), search._next(worker)
@@ -557,7 +558,7 @@ def test_thirty_trials_do_not_grow_the_parent(digits, tmp_path):
     search, processes, sizes = Search(run, digits, Plan(trials=31)), set(), []
 
     def on_epoch(trial, row):
-        processes.add(search.workers[0].process.pid)
+        processes.add(search.crew.workers[0].process.pid)
 
     def on_trial(record):
         sizes.append(psutil.Process().memory_info().rss / 2**20)

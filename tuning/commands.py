@@ -6,6 +6,7 @@ from app.commands import start, summary
 from app.console import console
 from app.runs import RUNS
 from custom_layers.byte_sizes import shown
+from tuning.chief import Chief
 from tuning.journal import alone
 from tuning.pipeline import train_best
 from tuning.progress import Progress
@@ -29,8 +30,9 @@ def run_all(config, name, plan, *, to, resume, overwrite):
             failed=failed, best=best, exported=str(outcome.exported))
 
 
-def tune(config, name, plan, *, resume, overwrite):
-    run, _, records = _search(config, name, plan, resume, overwrite)
+def tune(config, name, plan, *, resume, overwrite, chief=None, silence=30.0):
+    crew = None if chief is None else Chief(chief, plan.limits, silence, console.note)
+    run, _, records = _search(config, name, plan, resume, overwrite, crew)
     table = Table("trial", NAMES[plan.objective], "epoch", "seconds", "values")
     for record in records:
         score = "failed" if record["score"] is None else f"{record['score']:.4f}"
@@ -39,14 +41,14 @@ def tune(config, name, plan, *, resume, overwrite):
     console.result({"run": str(run.path), "best": records[0], "trials": records}, table)
 
 
-def _search(config, name, plan, resume, overwrite):
+def _search(config, name, plan, resume, overwrite, crew=None):
     find_space(config.model)
     plan.check()
     if overwrite and (RUNS / name / "search").is_dir():
         with alone(RUNS / name / "search"):  # not under a search that runs
             pass
     run, data = start(config, name, resume=resume, overwrite=overwrite)
-    search = Search(run, data, plan)
+    search = Search(run, data, plan, crew)
     with Progress(plan, config.epochs, search.records) as progress:
         records = search.search(on_epoch=progress.epoch, on_trial=progress.trial)
     if search.damaged:

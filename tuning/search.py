@@ -1,67 +1,27 @@
 """Search: hyper-parameters tried on the validation part, each trial in a process of its own."""
 
-import csv
-import os
 import shutil
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 
 import keras_tuner
-import psutil
 
-from app import figures
 from app.errors import HandgradError, UsageError
-from app.runs import read_json, replacing, write_json
-from custom_layers.byte_sizes import shown
+from app.runs import read_json, write_json
 from tuning.journal import Journal, alone
 from tuning.median_rule import hopeless
 from tuning.oracles import OBJECTIVES, objective_of, oracle_of
+from tuning.plan import Plan, check_memory
+from tuning.records import are_written, ranked, write
 from tuning.spaces import choose
 from tuning.trial import NO_SPACE
-from tuning.worker import Limits, TrialFailed, Worker
-
-WORKER_BYTES = 700e6  # what TensorFlow and its graphs hold in a worker, beside the data
+from tuning.worker import Crew, TrialFailed, WorkerLost
 
 
 class _Ended(Exception):
     """Another thread has ended the search by an error."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How a search goes about it.
-
-    Attributes:
-        tuner: a name out of `tuning.oracles.TUNERS`.
-        trials: how many to start, counting those of an interrupted search; continued trainings of
-            "halving" do not count.
-        objective: "val_accuracy" or "val_loss".
-        workers: trials that run at once.
-        limits: of a trial.
-        stop_hopeless: whether the median rule ends trials early.
-        keep: so many trials, the best, keep their weights.
-    """
-
-    tuner: str = "random"
-    trials: int = 6
-    objective: str = "val_accuracy"
-    workers: int = 1
-    limits: Limits = Limits()
-    stop_hopeless: bool = False
-    keep: int = 3
-
-    def check(self):
-        """Raises UsageError for what cannot be."""
-        objective_of(self.objective)
-        oracle_of(self.tuner, objective_of(self.objective), 1, 1, 0)
-        for name, least in (("trials", 1), ("workers", 1), ("keep", 0)):
-            if getattr(self, name) < least:
-                raise UsageError(f"--{name} must be at least {least}. "
-                                 f"Received: {getattr(self, name)}")
-        _check_memory(self.workers)
 
 
 class Search:
@@ -76,8 +36,10 @@ class Search:
         data: the `app.data.Data`. Trials train on its training part and are scored on its
             validation part.
         plan: a `Plan`.
+        crew: who runs the trials; without one, `plan.workers` processes of this machine.
 
     Attributes:
+        oracle: the strategy.
         records: what came of each trial so far, a dict a trial, by its id.
         damaged: lines of the journal that could not be read, and were set aside.
 
@@ -85,9 +47,9 @@ class Search:
         UsageError: for an unknown tuner or model, or where the folder holds another search.
     """
 
-    def __init__(self, run, data, plan=Plan()):
+    def __init__(self, run, data, plan=Plan(), crew=None):
         plan.check()
-        _check_memory(plan.workers, data)
+        check_memory(plan.workers, data)
         self.run, self.plan, self.images = run, plan, len(data.train)
         self.path = run.path / "search"
         space = keras_tuner.HyperParameters()
@@ -98,11 +60,9 @@ class Search:
         self.oracle.update_space(space)
         self.journal = Journal(self.path / "journal.jsonl")
         self.damaged, self.records, self._curves = self.journal.damaged, {}, {}
-        self._lock, self._ending, self._broken = threading.RLock(), False, False
+        self._lock, self._broken, self._over = threading.RLock(), False, False
+        self.crew = crew or Crew(plan.workers, self.path, plan.limits)
         self._replay()
-        threads = max(1, (os.cpu_count() or 1) // plan.workers) if plan.workers > 1 else None
-        self.workers = [Worker(self.path / f"worker-{i}.log", plan.limits, threads)
-                        for i in range(plan.workers)]
 
     def _check_same(self, space):
         """A resumed search must ask the same question, else scores of two would be mixed."""
@@ -126,8 +86,10 @@ class Search:
             )
 
     def _replay(self):
-        """Brings the oracle to where the journal ends; what ran then is to be run again."""
+        """Brings the oracle to where the journal ends; what ran then is to be gone on with."""
+        holders = {}
         for event in self.journal.events:
+            self._over = event == self._end()  # and not one of fewer trials
             if event["event"] == "start":
                 self.oracle.known = event["values"]
                 trial = self.oracle.create_trial(event["trial"])
@@ -138,11 +100,15 @@ class Search:
                         f"{self.journal.path} is not the journal of this search: its trial "
                         f"{event['trial']} would be {trial.hyperparameters.values} here. "
                         f"Received: {event['values']}. Choose another --name.")
-            else:
+            if event["event"] == "end":
                 self._count(self.oracle.trials[event["record"]["trial"]], event["record"])
-        waiting = [trial.trial_id for trial in self.oracle.ongoing_trials.values()]
+            elif event["event"] in ("start", "take up"):
+                holders[event["trial"]] = event.get("worker")
+        running = [trial.trial_id for trial in self.oracle.ongoing_trials.values()]
         self.oracle.ongoing_trials = {}
-        self.oracle._retry_queue = sorted(waiting, key=int, reverse=True)
+        # {trial: the worker that may still run it}, of those that nobody is known to run
+        self._waiting = {trial: holders[trial] for trial in sorted(running, key=int)}
+        self._began = time.monotonic()
 
     def search(self, *, on_epoch=lambda trial, row: None, on_trial=lambda record: None):
         """Runs the trials that are left; returns all records, best first.
@@ -160,45 +126,37 @@ class Search:
                 raise UsageError(f"Another process has gone on with the search in {self.path}. "
                                  "Give the command once more.")
             self.journal.repair()
-            self._run_all(on_epoch, on_trial)
+            self.crew.run(lambda worker: self._work(worker, on_epoch, on_trial), self._over)
             self._drop_states(final=True)
-            ranked = self.ranking()
-            if not ranked or ranked[0]["score"] is None:
-                reasons = sorted({record["reason"] for record in ranked})
+            ranking = self.ranking()
+            if not ranking or ranking[0]["score"] is None:
+                reasons = sorted({record["reason"] for record in ranking})
                 raise HandgradError(
-                    f"All {len(ranked)} trials failed: {'; '.join(reasons[:3])}")
-            if not self._written():  # a kill may have come between the last trial and this
-                self._write()
-            write_json(self.run.path / "best.json", ranked[0])
-            return ranked
-
-    def _run_all(self, on_epoch, on_trial):
-        with ThreadPoolExecutor(self.plan.workers) as pool:
-            runs = [pool.submit(self._work, worker, on_epoch, on_trial)
-                    for worker in self.workers]
-            try:
-                wait(runs, return_when="FIRST_EXCEPTION")
-            finally:
-                self._ending = True
-                for worker in self.workers:
-                    worker.end()
-            for run in runs:
-                run.result()
+                    f"All {len(ranking)} trials failed: {'; '.join(reasons[:3])}")
+            if not are_written(self.run, self.records):  # a kill may have come before this
+                write(self.run, self.records)
+            write_json(self.run.path / "best.json", ranking[0])
+            return ranking
 
     def _work(self, worker, on_epoch, on_trial):
-        """Runs trial after trial in a worker, until there is none left or the search ends."""
-        name = str(self.workers.index(worker))
+        """Runs trial after trial in a worker, until there is none left or the worker ends."""
         with suppress(_Ended):
             while True:
                 with self._whole():
-                    trial = None if self._ending else self._next(name)
+                    trial = None if worker.ended else self._next(worker.name)
                 if trial is None:
                     return
                 if trial.status == "IDLE":
                     time.sleep(0.05)
                     continue
-                record = self._trial(worker, trial, on_epoch)
-                if self._ending and record["score"] is None:
+                try:
+                    record = self._trial(worker, trial, on_epoch)
+                except WorkerLost:
+                    with self._whole():
+                        del self.oracle.ongoing_trials[worker.name]
+                        self._waiting[trial.trial_id] = None
+                    raise
+                if worker.ended and record["score"] is None:
                     return  # it was not the trial's fault: it is taken up again
                 with self._whole():
                     self._keep(trial, record)
@@ -213,19 +171,39 @@ class Search:
             try:
                 yield
             except BaseException:
-                self._ending = self._broken = True
+                self._broken = True
                 raise
 
     def _next(self, worker):
         """The trial that a worker is to run, or wait for; None at the end."""
-        resumed = bool(self.oracle._retry_queue)
+        waiting = self._to_take_up(worker)
+        self.oracle._retry_queue = [waiting] if waiting else []
         trial = self.oracle.create_trial(worker)
-        if trial.status == "STOPPED":
-            return None
-        if trial.status == "RUNNING" and not resumed:
-            self.journal.add({"event": "start", "trial": trial.trial_id,
-                              "values": trial.hyperparameters.values})
+        if waiting:
+            del self._waiting[waiting]
+        if trial.status == "RUNNING":
+            self.journal.add({
+                "trial": trial.trial_id, "worker": worker,
+                **({"event": "take up"} if waiting else
+                   {"event": "start", "values": trial.hyperparameters.values})})
+        elif trial.status == "STOPPED":
+            if not self._waiting and not self.oracle.ongoing_trials:
+                if not self._over:
+                    self.journal.add(self._end())
+                self._over = True
+                return None
+            trial.status = "IDLE"  # what runs may yet have to be taken up
         return trial
+
+    def _end(self):
+        """What the journal says where nothing is left to do."""
+        return {"event": "over", "trials": self.plan.trials}
+
+    def _to_take_up(self, worker):
+        """A trial that this worker may go on with: its own, or one that nobody runs any more."""
+        if not self.crew.outlives or time.monotonic() > self._began + self.crew.silence:
+            return next(iter(self._waiting), None)
+        return next((t for t, holder in self._waiting.items() if holder in (worker, None)), None)
 
     def _trial(self, worker, trial, on_epoch):
         """Runs a trial; returns its record."""
@@ -236,7 +214,8 @@ class Search:
                   "settings": asdict(config), "reason": None, "score": None, "loss": None,
                   "best_epoch": 0, "curve": []}
         before = own.get("tuner/trial_id")
-        job = {"config": asdict(config), "folder": str(self.folder(trial.trial_id)),
+        job = {"trial": trial.trial_id, "config": asdict(config),
+               "folder": str(self.folder(trial.trial_id)),
                "before": None if before is None else str(self.folder(before)),
                "until": own.get("tuner/epochs", config.epochs), "objective": self.plan.objective}
         started = time.perf_counter()
@@ -301,17 +280,7 @@ class Search:
         self.journal.add({"event": "end", "record": record})
         self._count(trial, record)
         self._drop_states()
-        self._write()
-
-    def _written(self):
-        path = self.path / "records.json"
-        return path.exists() and list(read_json(path)) == list(self.records)
-
-    def _write(self):
-        """What follows from the journal, for people and for the report."""
-        write_json(self.path / "records.json", self.records)
-        self._write_table()
-        figures.save(figures.search(list(self.records.values())), self.run.path / "trials.png")
+        write(self.run, self.records)
 
     def _count(self, trial, record):
         """Tells the oracle what came of a trial."""
@@ -339,39 +308,11 @@ class Search:
         return sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
 
     def ranking(self):
-        """All records: the best first, the lower loss among equals, failed ones last."""
-        sign = 1 if OBJECTIVES[self.plan.objective] == "max" else -1
-
-        def merit(record):
-            done = record["score"] is not None
-            return (done, sign * record["score"], -record["loss"]) if done else (done,)
-
-        return sorted(self.records.values(), key=merit, reverse=True)
-
-    def _write_table(self):
-        names = sorted({name for r in self.records.values() for name in r["values"]})
-        columns = ["trial", "status", "score", "loss", "best_epoch", "epochs", "seconds", "reason"]
-        with replacing(self.run.path / "trials.csv") as aside, aside.open("w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(columns + names)
-            for record in self.records.values():
-                row = [record[c] for c in columns] + [record["values"].get(n) for n in names]
-                writer.writerow("" if value is None else value for value in row)
+        """All records: the best first, failed ones last."""
+        return ranked(self.records.values(), self.plan.objective)
 
 
 def _plain(config):
     """What can be compared of a parameter's settings."""
     return {k: v for k, v in config.items() if isinstance(v, (int, float, str, bool, list))
             and k not in ("name", "conditions")}
-
-
-def _check_memory(workers, data=None):
-    """Raises UsageError where more workers are asked for than there is memory for."""
-    images = sum(split.images.nbytes for split in data.splits.values()) if data else 0
-    each = WORKER_BYTES + 2 * images  # the arrays, and the tensors made of them
-    free = psutil.virtual_memory().available
-    if workers > 1 and workers * each > free:
-        raise UsageError(
-            f"--workers {workers} would take about {shown(workers * each)} of memory, "
-            f"{shown(each)} each; {shown(free)} are free. Expected: at most "
-            f"{max(1, int(free // each))}")

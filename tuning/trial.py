@@ -39,6 +39,7 @@ def main():
         return json.loads(lines.get())  # whether to go on
 
     loaded = {}
+    reply({"ready": True})
     while True:
         job = json.loads(lines.get())
         try:
@@ -96,21 +97,27 @@ def run_trial(job, loaded, on_epoch):
     folder.mkdir(parents=True, exist_ok=True)
     run = Run(folder, config)
     run.begin_training()
-    if job["before"] and not any(folder.glob("state-*")):
+    killed = any(folder.glob("state-*"))
+    if job["before"] and not killed:
         _take_up(Path(job["before"]), folder)
     checkpoints = Checkpoints(run, config.patience, keep_best=False)
 
+    def goes_on(**more):
+        """Asks about the last epoch."""
+        scores = [row[job["objective"]] for row in checkpoints.rows]
+        last = {name: float(value) for name, value in checkpoints.rows[-1].items()}
+        return on_epoch({**last, "epoch": len(scores) - 1, "scores": scores, **more}) is not False
+
     class Watch(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
-            row = {name: float(value) for name, value in logs.items()}
-            scores = [row[job["objective"]] for row in checkpoints.rows]
-            if on_epoch({"epoch": epoch, "scores": scores, **row}) is False:
+            if not goes_on():
                 self.model.stop_training = True
 
     keras.backend.clear_session()
     model = new_model(config, data)
     first = checkpoints.restore(model)
-    if first < job["until"] and not checkpoints.finished():
+    left = first < job["until"] and not checkpoints.finished()
+    if left and (not killed or goes_on(again=True)):  # the kill may have come before the answer
         fit(model, config, data.train, data.validation, first_epoch=first, until=job["until"],
             callbacks=[checkpoints, Watch()])
     return {**summary(checkpoints.rows, job["objective"]), "trained": len(checkpoints.rows) - first}

@@ -10,19 +10,28 @@ import sys
 import threading
 import time
 from collections import deque
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
 import psutil
 
-from app.errors import HandgradError, UsageError
-from custom_layers.byte_sizes import memory_bytes, shown
+from app.errors import HandgradError
 from tuning.trial import OUT_OF_MEMORY
 
 TRIALS_A_PROCESS = 8
+DEATHS = 3  # of a trial's process, one after the other without an epoch between them
 
 
 class TrialFailed(Exception):
     """A trial that ended without a score; the message says why."""
+
+
+class WorkerLost(Exception):
+    """A worker that cannot go on; its trial is another's to go on with."""
+
+
+class _Died(TrialFailed):
+    """The trial's process has ended: another may get further."""
 
 
 @dataclass(frozen=True)
@@ -33,16 +42,32 @@ class Limits:
     memory: float | None = None
 
 
-def limits(minutes, memory):
-    """The `Limits` of a trial, by minutes and by a text such as "4 GB"; None is no limit."""
-    if minutes is not None and not 0 < minutes < float("inf"):
-        raise UsageError(f"--trial-minutes must be above 0. Received: {minutes}")
-    try:
-        most = None if memory is None else memory_bytes(memory)
-    except ValueError as error:
-        raise UsageError("--trial-memory must be a size such as '4 GB' or '512 MB'. "
-                         f"Received: {memory}") from error
-    return Limits(None if minutes is None else 60 * minutes, most)
+class Crew:
+    """Workers in child processes of this one, and the threads that drive them."""
+
+    outlives = False  # they end with the driver
+
+    def __init__(self, count, folder, limits=Limits()):
+        threads = max(1, (os.cpu_count() or 1) // count) if count > 1 else None
+        self.workers = [Worker(folder / f"worker-{i}.log", limits, threads, name=str(i))
+                        for i in range(count)]
+
+    def run(self, work, over=False):
+        """Calls `work(worker)` for each, in a thread each, until all are done or one raises.
+
+        over: whether there is nothing to do.
+        """
+        if over:
+            return
+        with ThreadPoolExecutor(len(self.workers)) as pool:
+            runs = [pool.submit(work, worker) for worker in self.workers]
+            try:
+                wait(runs, return_when="FIRST_EXCEPTION")
+            finally:
+                for worker in self.workers:
+                    worker.end()
+            for run in runs:
+                run.result()
 
 
 class Worker:
@@ -51,49 +76,58 @@ class Worker:
     threads: of TensorFlow's arithmetic in it; None: all there are.
     """
 
-    def __init__(self, log, limits=Limits(), threads=None):
-        self.log, self.limits, self.threads = log, limits, threads
+    def __init__(self, log, limits=Limits(), threads=None, name="0"):
+        self.log, self.limits, self.threads, self.name = log, limits, threads, name
         self.process, self.trials, self.ended = None, 0, False
+        self.ready = False  # whether a process has ever been as far as to take a job
 
     def run(self, job, on_epoch=lambda row: True):
         """The result of a job, calling `on_epoch` with each epoch's numbers.
 
-        Where `on_epoch` returns False the trial ends with this epoch.
+        Where `on_epoch` returns False the trial ends with this epoch. Where the process dies, or
+        takes more memory than it may, another goes on behind the last epoch.
 
         Raises:
-            TrialFailed: where the trial raised an error, its process died, or a limit was passed.
+            TrialFailed: where the trial raised an error or took too long, or its process died three
+                times without an epoch between.
             HandgradError: where no trial could be run.
         """
-        gone = self.process is None or self.process.poll() is not None
-        if gone or self.trials >= TRIALS_A_PROCESS:
-            self.close()
-            self._start()
-        self.trials += 1
-        try:
-            return self._run(job, on_epoch)
-        except TrialFailed as error:
-            if not str(error).startswith(OUT_OF_MEMORY):
-                raise
-            self.close()  # to give back all that the process has taken
-            if self.trials == 1:
-                raise
-        # Trials before it may have taken the memory: once more, alone.
-        return self.run(job, on_epoch)
+        deaths = 0
+        while True:
+            gone = self.process is None or self.process.poll() is not None
+            if gone or self.trials >= TRIALS_A_PROCESS:
+                self.close()
+                self._start()
+            self.trials += 1
+            try:
+                return self._run(job, on_epoch)
+            except _Died as error:
+                self.close()
+                deaths = 1 if self.epochs else deaths + 1
+                if self.ended:
+                    raise
+                if deaths == DEATHS:
+                    raise (TrialFailed if self.ready else HandgradError)(
+                        f"{error}; {DEATHS} times without an epoch between") from error
 
     def _run(self, job, on_epoch):
-        self.excused = 0.0  # seconds that the trial waited for this side
+        self.excused, self.epochs = 0.0, 0  # seconds that the trial waited for this side
         for reply in self._replies(job):
-            if "epoch" in reply:
+            if "ready" in reply:
+                self.ready = True
+            elif "epoch" in reply:
                 began = time.monotonic()
                 self._say(on_epoch(reply) is not False)
                 self.excused += time.monotonic() - began
+                self.epochs += "again" not in reply
             elif "fatal" in reply:
                 raise HandgradError(reply["error"])
             elif "error" in reply:
-                raise TrialFailed(reply["error"])
+                out = reply["error"].startswith(OUT_OF_MEMORY)
+                raise (_Died if out else TrialFailed)(reply["error"])
             else:
                 return reply
-        raise TrialFailed(self._death())
+        raise _Died(self._death())
 
     def _say(self, value):
         # Where the process has died, `_replies` ends.
@@ -129,8 +163,8 @@ class Worker:
                 held = psutil.Process(self.process.pid).memory_info().rss
                 if held > most:
                     self.close()
-                    raise TrialFailed(f"{OUT_OF_MEMORY}: its process held {shown(held)}, more than "
-                                      f"{shown(most)}")
+                    raise _Died(f"{OUT_OF_MEMORY}: its process held {held / 1e6:.1f} MB, more "
+                                f"than {most / 1e6:.1f} MB")
 
     def _start(self):
         environment = {**os.environ, "TF_FORCE_GPU_ALLOW_GROWTH": "true"}
@@ -148,7 +182,7 @@ class Worker:
         threading.Thread(target=_read, args=(process.stdout, self.lines), daemon=True).start()
         if self.ended:  # meanwhile
             self.close()
-            raise TrialFailed("it was stopped")
+            raise _Died("it was stopped")
 
     def _death(self):
         process = self.process
