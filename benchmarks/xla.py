@@ -2,6 +2,7 @@
 
     python -m benchmarks.xla write FOLDER [NETWORK...]   with TensorFlow: the steps as StableHLO
     python -m benchmarks.xla run FOLDER [NETWORK...]     with JAX's runtime, without TensorFlow
+    python -m benchmarks.xla page FILE...                what `run --json` has kept, as one page
 
 The second command runs on a machine, with a GPU or without, that has JAX and this folder.
 """
@@ -191,8 +192,7 @@ def run(folder, networks=(), *, seconds=5.0, json_file=None):
     machine = (f"{device.device_kind} ({device.platform}), {os.cpu_count()} cores; "
                f"Python {platform.python_version()}, jax {version('jax')}, "
                f"jaxlib {version('jaxlib')}; XLA_FLAGS={os.environ.get('XLA_FLAGS', '')}")
-    print(TITLE, "", f"Machine: {machine}", "", "| " + " | ".join(HEADER) + " |",
-          "|" + "---|" * len(HEADER), sep="\n", flush=True)
+    print(begin(machine), flush=True)
     found, errors = [], []
     for facts in steps:
         try:
@@ -206,6 +206,22 @@ def run(folder, networks=(), *, seconds=5.0, json_file=None):
             kept = {"machine": machine, "steps": found, "errors": list(map(str, errors))}
             Path(json_file).write_text(json.dumps(kept, indent=1) + "\n")
     return found, errors
+
+
+def begin(machine):
+    """A page up to its first row."""
+    return "\n".join([TITLE, "", f"Machine: {machine}", "", "| " + " | ".join(HEADER) + " |",
+                      "|" + "---|" * len(HEADER)])
+
+
+def page(files):
+    """Markdown of what `run` has kept in JSON files, all of one machine."""
+    kept = [json.loads(file.read_text()) for file in files]
+    machines = {one["machine"] for one in kept}
+    if len(machines) > 1:
+        raise ValueError(f"A page should be of one machine. Received: {sorted(machines)}")
+    return "\n".join([begin(machines.pop()), *(row(step) for one in kept for step in one["steps"]),
+                      *(f"\nNot measured: {error}" for one in kept for error in one["errors"])])
 
 
 def main(arguments=None):
@@ -224,7 +240,12 @@ def main(arguments=None):
     runner.add_argument("networks", nargs="*", help="without one, all that are there")
     runner.add_argument("--seconds", type=float, default=5.0, help="of timing a variant")
     runner.add_argument("--json", type=Path, help="keep the figures in this file")
+    pages = commands.add_parser("page", help="show what was kept, as one page")
+    pages.add_argument("files", nargs="+", type=Path)
     given = parser.parse_args(arguments)
+    if given.command == "page":
+        print(page(given.files))
+        return
     if given.command == "run":
         _, errors = run(given.folder, given.networks, seconds=given.seconds, json_file=given.json)
         sys.exit(1 if errors else 0)

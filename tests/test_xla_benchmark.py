@@ -183,3 +183,21 @@ def test_jax_refuses_another_step(steps):
     assert done.returncode == 1 and "Received: loss=" in done.stderr
     found = json.loads(file.read_text())
     assert not found["steps"] and "Received: loss=" in found["errors"][0]
+
+
+def test_a_page_is_of_one_machine(tmp_path):
+    """What `run --json` keeps of several networks, as one table."""
+    memory = {"temp": 5e5, "peak": 1e6}
+    step = {"network": "tiny", "precision": "float32", "batch": 4, "variant": "lean", "ms": 1.5,
+            "stock_ms": 2.0, "time": 0.75, "memory": memory,
+            "stock_memory": {"temp": 1e6, "peak": 2e6}, "loss": 0.5, "difference": 1e-6}
+    for name, machine in (("a", "one"), ("b", "one"), ("c", "another")):
+        kept = {"machine": machine, "steps": [step], "errors": ["no room"] * (name == "b")}
+        (tmp_path / name).write_text(json.dumps(kept))
+    found = xla.page([tmp_path / "a", tmp_path / "b"])
+    assert "Machine: one" in found and "Not measured: no room" in found
+    row = ("| tiny float32 | 4 | lean | 1.50 | 2.00 | 0.75 | 0.5 | 1.0 | 0.50 | 1.0 | 2.0 | 0.50 | "
+           "0.50000 | 1e-06 |")
+    assert found.splitlines().count(row) == 2
+    with pytest.raises(ValueError, match=r"one machine. Received: \['another', 'one'\]"):
+        xla.page([tmp_path / "a", tmp_path / "c"])
