@@ -47,7 +47,11 @@ Augment = option(str | None, "Random changes of training images, as in flip,rota
                              "brightness, elastic, each with an amount or its usual one; or none.")
 Patience = option(int | None, "Stop when the best epoch is this many epochs old.")
 Tuner = option(str, "random, grid, bayesian, hyperband, coarse-to-fine or halving.")
-Trials = option(int, "Trials of the search.")
+Trials = option(int | None, "Trials of the search.  [default: 6, or what --epoch-budget has "
+                            "room for]")
+EpochBudget = option(int | None, "Start no trial when all together have been given so many epochs.")
+Folds = option(int | None, "Score trials by cross-validation, with so many parts.  "
+                           "[default: one fixed validation part]")
 ObjectiveName = option(str, "What is searched for: val_accuracy or val_loss.", "--objective")
 Workers = option(int, "Trials that run at once.")
 TrialMinutes = option(float | None, "The longest that a trial may take.  [default: no limit]")
@@ -58,6 +62,7 @@ StopHopeless = option(bool, "End trials that do worse than half of the others at
 ChiefAddress = option(str | None, "HOST:PORT: hand the trials to workers on other machines; with "
                                   "--worker, where the chief listens.", "--chief")
 WorkerName = option(str | None, "Run the trials of a chief, under this name.", "--worker")
+Show = option(str | None, "Show the search of this run, also while it runs, and write its page.")
 Silence = option(float, "Seconds after which a worker that is not heard of is lost.")
 Wait = option(float, "Seconds that a worker tries to reach a chief that does not answer.")
 Keep = option(int, "Keep the weights of so many trials, the best.")
@@ -124,11 +129,12 @@ Source = argument(str | None, "A data set or path to describe.")
 @chatty
 def run(
     data: Data = "digits", model: Searchable = "lenet5",
-    tuner: Tuner = "random", trials: Trials = 6, epochs: Epochs = 8,
+    tuner: Tuner = "random", trials: Trials = None, epochs: Epochs = 8,
     objective: ObjectiveName = "val_accuracy", schedule: Schedule = "cosine",
     craft: Craft = False, patience: Patience = None, workers: Workers = 1,
     trial_minutes: TrialMinutes = None, trial_memory: TrialMemory = None,
-    stop_hopeless: StopHopeless = False, keep: Keep = 3, name: Name = None,
+    stop_hopeless: StopHopeless = False, keep: Keep = 3,
+    epoch_budget: EpochBudget = None, folds: Folds = None, name: Name = None,
     to: To = Path("saved_models"), augment: Augment = "shift", seed: Seed = 0,
     image_size: ImageSize = None, skip_corrupt: SkipCorrupt = False, resume: Resume = False,
     overwrite: Overwrite = False, as_json: Json = False, debug: Debug = False,
@@ -141,22 +147,23 @@ def run(
                      patience=patience, augment=augment, seed=seed, image_size=image_size,
                      skip_corrupt=skip_corrupt, search=True)
     plan = _plan(tuner, trials, objective, workers, trial_minutes, trial_memory, stop_hopeless,
-                 keep)
+                 keep, epoch_budget, folds)
     run_all(config, name or _name(model, data), plan, to=to, resume=resume, overwrite=overwrite)
 
 
 @app.command()
 @chatty
 def tune(
-    model: Searched = None, data: Data = "digits", tuner: Tuner = "random", trials: Trials = 6,
+    model: Searched = None, data: Data = "digits", tuner: Tuner = "random", trials: Trials = None,
     epochs: Epochs = 8, objective: ObjectiveName = "val_accuracy", schedule: Schedule = "cosine",
     craft: Craft = False, patience: Patience = None, workers: Workers = 1,
     trial_minutes: TrialMinutes = None, trial_memory: TrialMemory = None,
-    stop_hopeless: StopHopeless = False, keep: Keep = 3, name: Name = None,
+    stop_hopeless: StopHopeless = False, keep: Keep = 3,
+    epoch_budget: EpochBudget = None, folds: Folds = None, name: Name = None,
     augment: Augment = "shift", seed: Seed = 0, image_size: ImageSize = None,
     skip_corrupt: SkipCorrupt = False, resume: Resume = False, overwrite: Overwrite = False,
     chief: ChiefAddress = None, worker: WorkerName = None, silence: Silence = 30.0,
-    wait: Wait = 300.0, as_json: Json = False, debug: Debug = False,
+    wait: Wait = 300.0, show: Show = None, as_json: Json = False, debug: Debug = False,
 ):
     """Search a network's hyper-parameters on the validation part, on one machine or many."""
     from tuning.roles import role_of
@@ -166,16 +173,19 @@ def tune(
         from tuning.worker_command import run_trials
 
         return run_trials(chief, worker, wait)
-    if model is None:
+    if model is None and show is None:
         raise UsageError("Name a network: `handgrad models` lists them.")
     quiet_tensorflow()
-    from tuning.commands import tune as tune_command
+    from tuning.commands import show_search, tune as tune_command
+
+    if show is not None:
+        return show_search(show)
 
     config = _config(model, data, epochs=epochs, schedule=schedule, craft=craft,
                      patience=patience, augment=augment, seed=seed, image_size=image_size,
                      skip_corrupt=skip_corrupt, search=True)
     plan = _plan(tuner, trials, objective, workers, trial_minutes, trial_memory, stop_hopeless,
-                 keep)
+                 keep, epoch_budget, folds)
     tune_command(config, name or _name(model, data), plan, resume=resume, overwrite=overwrite,
                  chief=chief, silence=silence)
 
@@ -378,10 +388,13 @@ def _config(model, data, **settings):
     return Config(model, data, **settings)
 
 
-def _plan(tuner, trials, objective, workers, minutes, memory, stop_hopeless, keep):
+def _plan(tuner, trials, objective, workers, minutes, memory, stop_hopeless, keep, budget, folds):
     from tuning.plan import Plan, limits
 
-    return Plan(tuner, trials, objective, workers, limits(minutes, memory), stop_hopeless, keep)
+    if trials is None and budget is None:
+        trials = 6
+    return Plan(tuner, trials, objective, workers, limits(minutes, memory), stop_hopeless, keep,
+                budget, folds)
 
 
 def _name(model, data):

@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import io
+import math
 import warnings
 
 import matplotlib as mpl
@@ -60,6 +61,28 @@ def as_data_uri(figure):
     head, tag, rest = buffer.getvalue().partition("<metadata>")
     svg = head + FOLLOW_MODE + tag + rest.replace(INK, "currentColor")
     return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()
+
+
+def finite(value, otherwise):
+    """The value, or something else where it is none or not finite."""
+    return value if value is not None and math.isfinite(value) else otherwise
+
+
+def lines(axes, x, y, **style):
+    """A line through the finite values, with dots where there are few."""
+    axes.plot(x, [finite(value, math.nan) for value in y],
+              marker="o" if len(y) < 25 else "", markersize=3.5, **style)
+
+
+def short(name, longest=18):
+    """A name of at most so many letters."""
+    return name if len(name) <= longest else name[:longest - 1] + "…"
+
+
+def thinned(places, names, most=25):
+    """(places, names) of ticks, few enough to be read."""
+    step = math.ceil(len(names) / most)
+    return list(places)[::step], [str(name) for name in names][::step]
 
 
 @contextlib.contextmanager

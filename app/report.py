@@ -16,6 +16,7 @@ from PIL import Image
 from app import figures
 from app.memory_figure import draw_memory
 from app.runs import replacing
+from app.search_report import search_section
 
 EXAMPLES, MISTAKES, TILE = 20, 24, 96  # images, images, pixels
 
@@ -40,7 +41,7 @@ def write_report(run_dir, *, config, history, evaluation, data, model_summary,
         memory: the `MemoryReport` of a lean run.
         seconds: how long each part of the run took, by its name.
     """
-    page = _environment().get_template("report.html").render(
+    page = environment().get_template("report.html").render(
         name=Path(run_dir).resolve().name,
         config=config,
         evaluation=evaluation,
@@ -48,7 +49,7 @@ def write_report(run_dir, *, config, history, evaluation, data, model_summary,
         examples=_examples(data),
         curves=[figures.learning_curves(history, [name]) for name in ("loss", "accuracy")]
         if history else None,
-        search=_search(trials) if trials else None,
+        search=search_section(trials, evaluation) if trials else None,
         confusion=figures.confusion_matrix(evaluation.confusion, evaluation.class_names),
         mistakes=_mistakes(evaluation, data.test),
         memory=draw_memory(memory) if memory else None,
@@ -57,29 +58,40 @@ def write_report(run_dir, *, config, history, evaluation, data, model_summary,
         parameters=sum(row[2] for row in model_summary),
         seconds=seconds,
         export=_export(export) if export else None,
-        versions={"Python": platform.python_version()} | {
-            name: version(name) for name in ("tensorflow", "keras", "handgrad")
-        },
-        written=f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC",
+        **written(),
     )
-    path = Path(run_dir) / "report.html"
+    return write_page(Path(run_dir) / "report.html", page)
+
+
+def written():
+    """What the foot of every page says."""
+    return {
+        "versions": {"Python": platform.python_version()} | {
+            name: version(name) for name in ("tensorflow", "keras", "handgrad")},
+        "written": f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC",
+    }
+
+
+def write_page(path, page):
+    """Writes a page; returns its path."""
     with replacing(path) as aside:
         # File names may hold bytes that are no text.
         aside.write_text(page, encoding="utf-8", errors="replace")
     return path
 
 
-def _environment():
-    environment = jinja2.Environment(
+def environment():
+    """What pages are made from: the templates beside this file, and their filters."""
+    made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"source": figures.as_data_uri, "duration": _duration, "plain": _plain,
-                            "shell": shlex.quote, "python": repr}
-    return environment
+    made.filters |= {"source": figures.as_data_uri, "duration": _duration, "plain": _plain,
+                     "shell": shlex.quote, "python": repr}
+    return made
 
 
 def _duration(seconds):
@@ -134,19 +146,6 @@ def _mistakes(evaluation, split):
         }
         for i in evaluation.worst_mistakes(MISTAKES)
     ]
-
-
-def _search(trials):
-    return {
-        "trials": trials,
-        "best": figures.best_trial(trials),
-        "completed": len(figures.completed(trials)),
-        "names": list(dict.fromkeys(name for trial in trials for name in trial["values"])),
-        "scores": figures.search(trials),
-        "curves": figures.validation_curves(trials) if any(t["curve"] for t in trials) else None,
-        "hyper_parameters": {name: figures.hyper_parameter(trials, name)
-                             for name in figures.searched(trials)},
-    }
 
 
 def _filters(initial, final):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app import figures, gallery
+from app import figures, gallery, search_figures
 from app.evaluation import score
 from app.training import best_epoch
 
@@ -158,7 +158,7 @@ def test_filters_that_are_all_zero():
 
 
 def test_search_shows_scores_best_and_failures():
-    (axes,) = figures.search(TRIALS).axes
+    (axes,) = search_figures.search(TRIALS).axes
     drawn = {line.get_label(): line for line in axes.lines}
     assert list(drawn["score"].get_xdata()) == [0, 2, 3]
     assert list(drawn["score"].get_ydata()) == [0.5, 0.9, 0.7]
@@ -168,15 +168,15 @@ def test_search_shows_scores_best_and_failures():
 
 def test_search_of_failures_alone():
     failures = [trial(0, None), trial(1, math.nan)]
-    (axes,) = (figure := figures.search(failures)).axes
+    (axes,) = (figure := search_figures.search(failures)).axes
     assert lines(axes)["score"] == [] and len(lines(axes)["failed"]) == 2
-    assert figures.best_trial(failures) is None
+    assert search_figures.best_trial(failures) is None
     assert "failed" in texts(figure)
 
 
 def test_best_and_searched():
-    assert figures.best_trial(TRIALS) is TRIALS[2]
-    assert figures.searched(TRIALS) == ["learning_rate", "optimizer", "units"]
+    assert search_figures.best_trial(TRIALS) is TRIALS[2]
+    assert search_figures.searched(TRIALS) == ["learning_rate", "optimizer", "units"]
 
 
 @pytest.mark.parametrize("name, scale, x", [
@@ -186,7 +186,7 @@ def test_best_and_searched():
     ("dropout", "linear", [0.5]),
 ])
 def test_hyper_parameter(name, scale, x):
-    (axes,) = figures.hyper_parameter(TRIALS, name).axes
+    (axes,) = search_figures.hyper_parameter(TRIALS, name).axes
     assert axes.get_xscale() == scale
     points, best = axes.lines
     assert list(points.get_xdata()) == x
@@ -194,18 +194,18 @@ def test_hyper_parameter(name, scale, x):
 
 
 def test_log_scale_is_labelled_with_numbers():
-    written = texts(figures.hyper_parameter(TRIALS, "learning_rate"))
+    written = texts(search_figures.hyper_parameter(TRIALS, "learning_rate"))
     assert {"0.0001", "0.001", "0.01"} <= set(written)
 
 
 def test_few_whole_numbers_are_named_in_their_order():
-    (axes,) = figures.hyper_parameter(
+    (axes,) = search_figures.hyper_parameter(
         [trial(0, 0.1, units=128), trial(1, 0.2, units=16)], "units").axes
     assert [label.get_text() for label in axes.get_xticklabels()] == ["16", "128"]
 
 
 def test_validation_curves_mark_the_best():
-    (axes,) = figures.validation_curves(TRIALS).axes
+    (axes,) = search_figures.validation_curves(TRIALS).axes
     assert sorted(list(line.get_ydata()) for line in axes.lines) == [
         [0.4, 0.5], [0.7, 0.6], [0.7, 0.9]]
     assert lines(axes)["best trial: 02"] == [0.7, 0.9]

@@ -19,9 +19,9 @@ from app.runs import Config, Run, read_json
 from tuning.oracles import TUNERS, objective_of, oracle_of
 from tuning.pipeline import final_config
 from tuning.plan import Plan, limits
+from tuning.scoring import run_trial
 from tuning.search import Search
 from tuning.spaces import choose
-from tuning.trial import run_trial
 from tuning.worker import Limits, TrialFailed, Worker
 
 EPOCHS, TRIALS = 2, 6

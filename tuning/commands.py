@@ -1,19 +1,16 @@
 """The commands that search: run and tune."""
 
-from rich.table import Table
-
 from app.commands import start, summary
 from app.console import console
 from app.runs import RUNS
-from custom_layers.byte_sizes import shown
+from custom_layers.byte_sizes import shown as shown_bytes
 from tuning.chief import Chief
 from tuning.journal import alone
 from tuning.pipeline import train_best
 from tuning.progress import Progress
 from tuning.search import Search
+from tuning.show import NAMES, show, shown, values
 from tuning.spaces import find_space
-
-NAMES = {"val_accuracy": "validation accuracy", "val_loss": "validation loss"}
 
 
 def run_all(config, name, plan, *, to, resume, overwrite):
@@ -22,7 +19,7 @@ def run_all(config, name, plan, *, to, resume, overwrite):
     outcome = train_best(run, data, best, to=to, verbose=console.verbose)
     rows = {
         "trials": f"{len(records)}, {failed} failed",
-        "best trial": f"{best['trial']}: {_values(best)}",
+        "best trial": f"{best['trial']}: {values(best)}",
         NAMES[plan.objective]: f"{best['score']:.4f}, after {best['best_epoch']} epochs",
         "SavedModel": str(outcome.exported),
     }
@@ -32,13 +29,16 @@ def run_all(config, name, plan, *, to, resume, overwrite):
 
 def tune(config, name, plan, *, resume, overwrite, chief=None, silence=30.0):
     crew = None if chief is None else Chief(chief, plan.limits, silence, console.note)
-    run, _, records = _search(config, name, plan, resume, overwrite, crew)
-    table = Table("trial", NAMES[plan.objective], "epoch", "seconds", "values")
-    for record in records:
-        score = "failed" if record["score"] is None else f"{record['score']:.4f}"
-        table.add_row(record["trial"], score, str(record["best_epoch"]),
-                      f"{record['seconds']:.1f}", record["reason"] or _values(record))
-    console.result({"run": str(run.path), "best": records[0], "trials": records}, table)
+    run, _, _ = _search(config, name, plan, resume, overwrite, crew)
+    result, table = shown(run.path)
+    console.note(f"the search as a page: {result['page']}")
+    console.result(result, table)
+
+
+def show_search(name):
+    result, table = show(name)
+    console.note(f"the search as a page: {result['page']}")
+    console.result(result, table)
 
 
 def _search(config, name, plan, resume, overwrite, crew=None):
@@ -54,11 +54,5 @@ def _search(config, name, plan, resume, overwrite, crew=None):
     if search.damaged:
         console.note(f"{search.damaged} lines of {search.journal.path} could not be read and were "
                      "set aside; their trials were taken up from what else is kept of them.")
-    console.note(f"{shown(search.disk())} in {search.path}")
+    console.note(f"{shown_bytes(search.disk())} in {search.path}")
     return run, data, records
-
-
-def _values(record):
-    """A trial's values in a line."""
-    return ", ".join(f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
-                     for name, value in record["values"].items())

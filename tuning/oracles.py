@@ -141,14 +141,24 @@ TUNERS = {
 }
 
 
-def oracle_of(tuner, objective, trials, epochs, seed):
-    """The oracle of a strategy. `objective` is a `keras_tuner.Objective`."""
+def oracle_of(tuner, objective, trials, epochs, seed, budget=None):
+    """The oracle of a strategy. `objective` is a `keras_tuner.Objective`.
+
+    trials: None for as many as `budget` epochs have room for.
+    """
     if tuner not in TUNERS:
         raise unknown("tuner", tuner, list(TUNERS))
+    endless = trials is None and tuner != "coarse-to-fine"  # whose rounds are parts of a whole
+    if trials is None:
+        # Of a halved search, how many are drawn; of rounds, whose epochs double, 7/12 on average.
+        a_trial = epochs * 7 / 12 if tuner == "coarse-to-fine" else epochs
+        trials = ENDLESS if tuner == "halving" else max(1, round(budget / a_trial))
     made = TUNERS[tuner](trials, epochs, objective=objective,
                          seed=seed + 1,  # Keras Tuner takes 0 for none
                          max_consecutive_failed_trials=ENDLESS)
     made.limit, made.max_trials, made.verbose = made.max_trials, 0, 0
+    if endless:
+        made.limit = None
     return made
 
 

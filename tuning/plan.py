@@ -19,7 +19,10 @@ class Plan:
     Attributes:
         tuner: a name out of `tuning.oracles.TUNERS`.
         trials: how many to start, counting those of an interrupted search; continued trainings of
-            "halving" do not count.
+            "halving" do not count. None: as many as `epoch_budget` has room for.
+        epoch_budget: no trial is started when all together have been given so many epochs.
+        folds: each trial is trained so many times, each time with another part of the training and
+            validation images as its validation part; its scores are the means. None: once.
         objective: "val_accuracy" or "val_loss".
         workers: trials that run at once.
         limits: of a trial.
@@ -28,21 +31,27 @@ class Plan:
     """
 
     tuner: str = "random"
-    trials: int = 6
+    trials: int | None = 6
     objective: str = "val_accuracy"
     workers: int = 1
     limits: Limits = Limits()
     stop_hopeless: bool = False
     keep: int = 3
+    epoch_budget: int | None = None
+    folds: int | None = None
 
     def check(self):
         """Raises UsageError for what cannot be."""
         objective_of(self.objective)
         oracle_of(self.tuner, objective_of(self.objective), 1, 1, 0)
-        for name, least in (("trials", 1), ("workers", 1), ("keep", 0)):
-            if getattr(self, name) < least:
-                raise UsageError(f"--{name} must be at least {least}. "
-                                 f"Received: {getattr(self, name)}")
+        if self.trials is None and self.epoch_budget is None:
+            raise UsageError("A search needs --trials or --epoch-budget to come to an end.")
+        for name, least in (("trials", 1), ("epoch_budget", 1), ("folds", 2), ("workers", 1),
+                            ("keep", 0)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise UsageError(f"--{name.replace('_', '-')} must be at least {least}. "
+                                 f"Received: {value}")
         check_memory(self.workers)
 
 

@@ -2,6 +2,7 @@
 
 import sys
 
+import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress as Bars, TextColumn
 from rich.progress import TimeElapsedColumn
@@ -14,7 +15,8 @@ class Progress:
     """
 
     def __init__(self, plan, epochs, records):
-        self.objective, self.trials, self.epochs = plan.objective, plan.trials, epochs
+        self.objective, self.epochs = plan.objective, epochs
+        self.total = min(plan.epoch_budget or np.inf, (plan.trials or np.inf) * epochs)
         self.ended, self.running = len(records), {}
         console = Console(stderr=True)
         self.bars = Bars(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
@@ -23,7 +25,7 @@ class Progress:
 
     def __enter__(self):
         self.bars.start()
-        self.task = self.bars.add_task("search", total=self.trials * self.epochs,
+        self.task = self.bars.add_task("search", total=self.total,
                                        completed=self.ended * self.epochs)
         return self
 

@@ -2,8 +2,12 @@
 
 import csv
 
-from app import figures
+import tensorflow as tf
+from tensorboard.plugins.hparams import api as hparams
+
+from app.drawing import save
 from app.runs import read_json, replacing, write_json
+from app.search_figures import search as draw_search
 from tuning.oracles import OBJECTIVES
 
 COLUMNS = ("trial", "status", "score", "loss", "best_epoch", "epochs", "seconds", "reason")
@@ -27,7 +31,17 @@ def write(run, records):
     """
     write_json(run.path / "search" / "records.json", records)
     _write_table(run.path / "trials.csv", records.values())
-    figures.save(figures.search(list(records.values())), run.path / "trials.png")
+    save(draw_search(list(records.values())), run.path / "trials.png")
+
+
+def write_events(folder, record):
+    """Writes a trial for TensorBoard: its values (HParams) and its objective by epoch."""
+    writer = tf.summary.create_file_writer(str(folder / f"trial-{record['trial']}"))
+    with writer.as_default():
+        hparams.hparams(record["values"], trial_id=record["trial"])
+        for epoch, score in enumerate(record["curve"], 1):
+            tf.summary.scalar(record["objective"], score, step=epoch)
+    writer.close()
 
 
 def are_written(run, records):

@@ -7,6 +7,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 
 import keras_tuner
+from keras_tuner.engine.trial import Trial
 
 from app.errors import HandgradError, UsageError
 from app.runs import read_json, write_json
@@ -14,7 +15,7 @@ from tuning.journal import Journal, alone
 from tuning.median_rule import hopeless
 from tuning.oracles import OBJECTIVES, objective_of, oracle_of
 from tuning.plan import Plan, check_memory
-from tuning.records import are_written, ranked, write
+from tuning.records import are_written, ranked, write, write_events
 from tuning.spaces import choose
 from tuning.trial import NO_SPACE
 from tuning.worker import Crew, TrialFailed, WorkerLost
@@ -56,7 +57,7 @@ class Search:
         choose(space, run.config.model, self.images, run.config.craft)
         self._check_same(space)
         self.oracle = oracle_of(plan.tuner, objective_of(plan.objective), plan.trials,
-                                run.config.epochs, run.config.seed)
+                                run.config.epochs, run.config.seed, plan.epoch_budget)
         self.oracle.update_space(space)
         self.journal = Journal(self.path / "journal.jsonl")
         self.damaged, self.records, self._curves = self.journal.damaged, {}, {}
@@ -67,10 +68,11 @@ class Search:
     def _check_same(self, space):
         """A resumed search must ask the same question, else scores of two would be mixed."""
         question = {"tuner": self.plan.tuner, "objective": self.plan.objective,
+                    "folds": self.plan.folds,
                     **asdict(self.run.config),
                     **{f"space of {hp.name}": _plain(hp.get_config()) for hp in space.space}}
         if self.plan.tuner == "coarse-to-fine":  # its rounds are parts of all its trials
-            question["trials"] = self.plan.trials
+            question |= {"trials": self.plan.trials, "epoch_budget": self.plan.epoch_budget}
         path = self.path / "question.json"
         if not path.exists():
             self.path.mkdir(parents=True, exist_ok=True)
@@ -178,7 +180,10 @@ class Search:
         """The trial that a worker is to run, or wait for; None at the end."""
         waiting = self._to_take_up(worker)
         self.oracle._retry_queue = [waiting] if waiting else []
-        trial = self.oracle.create_trial(worker)
+        if not waiting and self._spent():
+            trial = Trial(self.oracle.get_space(), worker, "STOPPED")
+        else:
+            trial = self.oracle.create_trial(worker)
         if waiting:
             del self._waiting[waiting]
         if trial.status == "RUNNING":
@@ -197,7 +202,20 @@ class Search:
 
     def _end(self):
         """What the journal says where nothing is left to do."""
-        return {"event": "over", "trials": self.plan.trials}
+        return {"event": "over", "trials": self.plan.trials,
+                "epoch_budget": self.plan.epoch_budget}
+
+    def _spent(self):
+        """Whether the trials that were started leave nothing of the budget of epochs."""
+        budget, spent = self.plan.epoch_budget, 0
+        if budget is None:
+            return False
+        for trial in self.oracle.trials.values():
+            own = self._values(trial)[1]
+            record = self.records.get(trial.trial_id)
+            until = record["epochs"] if record else own.get("tuner/epochs", self.run.config.epochs)
+            spent += max(0, until - own.get("tuner/initial_epoch", 0))
+        return spent * (self.plan.folds or 1) >= budget
 
     def _to_take_up(self, worker):
         """A trial that this worker may go on with: its own, or one that nobody runs any more."""
@@ -217,7 +235,8 @@ class Search:
         job = {"trial": trial.trial_id, "config": asdict(config),
                "folder": str(self.folder(trial.trial_id)),
                "before": None if before is None else str(self.folder(before)),
-               "until": own.get("tuner/epochs", config.epochs), "objective": self.plan.objective}
+               "until": own.get("tuner/epochs", config.epochs),
+               "objective": self.plan.objective, "folds": self.plan.folds}
         started = time.perf_counter()
 
         def after_epoch(row):
@@ -281,6 +300,7 @@ class Search:
         self._count(trial, record)
         self._drop_states()
         write(self.run, self.records)
+        write_events(self.path / "logs", record)
 
     def _count(self, trial, record):
         """Tells the oracle what came of a trial."""
