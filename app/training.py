@@ -93,6 +93,8 @@ def fit(model, config, train, validation=None, *, first_epoch=0, until=None, cal
     dataset = batches(train, size, epochs=config.epochs, first_epoch=first_epoch,
                       shuffle_seed=config.seed, augment=config.augment)
     averaged = [Averaged(resumed=first_epoch > 0)] if config.ema else []
+    if not model.optimizer.built:  # a step that makes variables is traced a second time
+        model.optimizer.build(model.trainable_variables)
     return model.fit(
         labelled(dataset),
         epochs=until or config.epochs,

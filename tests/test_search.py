@@ -551,6 +551,36 @@ def test_every_strategy_looks_for_high_scores(tuner):
     assert oracle.get_best_trials()[0].score == max(scores) > -0.02
 
 
+class Quick:
+    """A crew whose trials take no time, so that the driver alone is measured."""
+
+    outlives = False
+
+    def run(self, work, over=False):
+        worker = Worker("log")
+        worker.run = quick_result
+        work(worker)
+
+
+def quick_result(job, on_epoch, epochs=5):
+    rng = np.random.default_rng(int(job["trial"]))
+    curve = rng.random(epochs).tolist()
+    for epoch in range(epochs):
+        on_epoch({"epoch": epoch, "scores": curve[:epoch + 1], "val_accuracy": curve[epoch]})
+    return {"score": max(curve), "loss": 1.0, "best_epoch": 1, "curve": curve, "trained": epochs}
+
+
+@pytest.mark.parametrize("tuner", ["random", "coarse-to-fine", "halving"])
+def test_the_driver_does_not_grow(digits, tmp_path, tuner):
+    """By at most 50 MB over 200 trials."""
+    search = Search(start(tmp_path, digits), digits, Plan(tuner, 201, keep=3), Quick())
+    sizes = []
+    search.search(on_trial=lambda record: sizes.append(psutil.Process().memory_info().rss / 2**20))
+    assert len(sizes) >= 201
+    print(f"{tuner}: {sizes[200] - sizes[0]:.1f} MB over 200 trials")
+    assert sizes[200] - sizes[0] < 50
+
+
 @pytest.mark.slow
 def test_thirty_trials_do_not_grow_the_parent(digits, tmp_path):
     """And they run in several processes, one after the other."""

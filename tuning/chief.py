@@ -6,6 +6,7 @@ Workers call, the chief answers: JSON over gRPC. Keras Tuner's own messages woul
 
 import json
 import queue
+import socket
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -129,8 +130,10 @@ class Chief:
             time.sleep(self.silence)
             self._server.stop(grace=1).wait()
             return
+        host, port = address_of(self.address)
+        here = socket.gethostname() if host in ("0.0.0.0", "[::]") else host
         self.say(f"waiting for workers at {self.address}: in the same folder (a shared one), "
-                 f"handgrad tune --worker NAME --chief {self.address}")
+                 f"handgrad tune --worker NAME --chief {here}:{port}")
         try:
             while not self._over.wait(timeout=0.5):
                 pass

@@ -25,13 +25,12 @@ def ranked(records, objective):
 
 
 def write(run, records):
-    """Writes what follows from the journal: search/records.json, trials.csv, trials.png.
+    """Writes what follows from the journal: search/records.json, trials.csv.
 
     records: by the id of the trial.
     """
     write_json(run.path / "search" / "records.json", records)
     _write_table(run.path / "trials.csv", records.values())
-    save(draw_search(list(records.values())), run.path / "trials.png")
 
 
 def write_events(folder, record):
@@ -42,6 +41,11 @@ def write_events(folder, record):
         for epoch, score in enumerate(record["curve"], 1):
             tf.summary.scalar(record["objective"], score, step=epoch)
     writer.close()
+
+
+def draw(run, records):
+    """Draws trials.png."""
+    save(draw_search(list(records.values())), run.path / "trials.png")
 
 
 def are_written(run, records):

@@ -15,7 +15,7 @@ from tuning.journal import Journal, alone
 from tuning.median_rule import hopeless
 from tuning.oracles import OBJECTIVES, objective_of, oracle_of
 from tuning.plan import Plan, check_memory
-from tuning.records import are_written, ranked, write, write_events
+from tuning.records import are_written, draw, ranked, write, write_events
 from tuning.spaces import choose
 from tuning.trial import NO_SPACE
 from tuning.worker import Crew, TrialFailed, WorkerLost
@@ -137,6 +137,7 @@ class Search:
                     f"All {len(ranking)} trials failed: {'; '.join(reasons[:3])}")
             if not are_written(self.run, self.records):  # a kill may have come before this
                 write(self.run, self.records)
+            draw(self.run, self.records)
             write_json(self.run.path / "best.json", ranking[0])
             return ranking
 
