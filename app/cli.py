@@ -225,14 +225,14 @@ def train(
 @app.command()
 @chatty
 def evaluate(
-    run: RunName, data: OtherData = None, as_json: Json = False,
+    run: RunName, data: OtherData = None, views: Views = None, as_json: Json = False,
     debug: Debug = False,
 ):
     """Evaluate a run's model on the test part: accuracy, confusion matrix, each class."""
     quiet_tensorflow()
     from app.commands import evaluate as evaluate_command
 
-    evaluate_command(run, data)
+    evaluate_command(run, data, views)
 
 
 @app.command()

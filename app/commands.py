@@ -86,21 +86,24 @@ def summary(run, model, evaluation, rows, **values):
     console.result(value, f"test accuracy: {evaluation.accuracy:.4f}")
 
 
-def evaluate(name, source):
+def evaluate(name, source, views=None):
+    from app.averaging import averaged_views
     from app.evaluation import evaluate
 
     run = Run.open(name)
     model = run.model()
+    seen = averaged_views(model, views) if views else model
     if source is None:
         data = load_data(run)
-        evaluation = evaluate(model, data.test, data.class_names)
-        finish(run, data, model, evaluation)
+        evaluation = evaluate(seen, data.test, data.class_names)
+        if not views:  # the run's own result is of each image as it is
+            finish(run, data, model, evaluation)
     else:
         arguments = {**run.config.data_arguments(), "source": source,
                      "image_size": model.input_shape[1:3]}
         data = data_sets.load(**arguments)
         _check_same_classes(run, data)
-        evaluation = evaluate(model, data.test, data.class_names)
+        evaluation = evaluate(seen, data.test, data.class_names)
     console.result(evaluation.as_dict(), evaluation.table())
 
 

@@ -74,6 +74,12 @@ def lines(axes, x, y, **style):
               marker="o" if len(y) < 25 else "", markersize=3.5, **style)
 
 
+def plain_numbers(axis):
+    """Writes the numbers of a log scale as numbers: Matplotlib's own labels are formulas."""
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter("")
+
+
 def short(name, longest=18):
     """A name of at most so many letters."""
     return name if len(name) <= longest else name[:longest - 1] + "…"

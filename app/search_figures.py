@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.inspection import permutation_importance
 
-from app.drawing import BLUE, ORANGE, RED, finite, lines, short, styled, thinned
+from app.drawing import BLUE, ORANGE, RED, finite, lines, plain_numbers, short, styled, thinned
 
 FEW = 8  # completed trials: of fewer, no importance can be told
 
@@ -240,9 +240,7 @@ def _log_where_wide(axis, set_scale, values):
     """A log scale for numbers that spread over more than a factor of 20."""
     if _is_wide(values):
         set_scale("log")
-        # Matplotlib's own labels of a log scale are formulas.
-        axis.set_major_formatter("{x:g}")
-        axis.set_minor_formatter("")
+        plain_numbers(axis)
 
 
 def _kinds(values, few=6):

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 from matplotlib.figure import Figure
 
-from app.drawing import BLUE, GREEN, ORANGE, RED, VIOLET, styled
+from app.drawing import BLUE, GREEN, ORANGE, RED, VIOLET, plain_numbers, styled
 from app.gallery import optimisers
 from app.models.mlp import mlp
 from app.transfer_study import compare
@@ -178,9 +178,11 @@ def _draw_curves(runs, title, measure):
         axes.plot(epochs, history[measure], "--", color=color, linewidth=1.2)
         axes.plot(epochs, history[f"val_{measure}"], color=color, linewidth=2, label=name)
     axes.set(title=f"{title}: {measure} (dashed: training)", xlabel="epoch")
+    axes.xaxis.get_major_locator().set_params(integer=True)
     if measure == "loss":
         axes.set_yscale("log")
-    axes.legend()
+        plain_numbers(axes.yaxis)
+    axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
     axes.grid()
     return figure
 
@@ -196,6 +198,7 @@ def _draw_norms(rows):
             axes.plot(range(1, len(norms) + 1), np.maximum(norms, 1e-12), "o-", color=color,
                       label=row["initial values"])
         axes.set(title=kind, xlabel="layer", yscale="log")
+        plain_numbers(axes.yaxis)
         axes.grid()
     figure.axes[0].set_ylabel("norm of the gradient of its weights")
     figure.axes[0].legend()

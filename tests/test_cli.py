@@ -114,6 +114,13 @@ def test_evaluate(place, result):
     assert result("evaluate", "runs/whole", "--data", place / "small.npz") == value
 
 
+def test_evaluate_on_several_views_leaves_the_run_s_own_result(place, result):
+    kept = (place / "runs" / "whole" / "metrics.json").read_bytes()
+    plain, viewed = result("evaluate", "whole"), result("evaluate", "whole", "--views", "shift")
+    assert viewed["loss"] != plain["loss"] and viewed["accuracy"] > 0.1
+    assert (place / "runs" / "whole" / "metrics.json").read_bytes() == kept
+
+
 def test_evaluate_from_anywhere(place, result, tmp_path, monkeypatch):
     """The data's path was relative; a run knows where they are."""
     expected = result("evaluate", "trained")
@@ -228,6 +235,7 @@ def test_figures(result, tmp_path):
     ("train mlp --data magic-images-idx3-ubyte", 1, "must begin with the magic number 2051"),
     ("train mlp --optimizer sgd --learning-rate 1e30 --data small.npz --name wild", 1,
      "Training diverged: loss is"),
+    ("evaluate whole --views turn", 2, "Unknown view 'turn'. Known: flip, shift"),
     ("evaluate wholes", 2, "Unknown run 'wholes'. Did you mean 'whole'?"),
     ("evaluate whole --data digits", 1, "tells apart the classes 0, 1, 2. Received: 0, 1, 2, 3"),
     ("export trained --name 12", 2, "The name of an export must be"),

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from app import studies
 from app.cli import app
 from app.console import execute
 from app.studies import STUDIES
@@ -79,3 +80,15 @@ def test_they_are_listed(capsys):
 def test_unknown_study(capsys):
     assert execute(app, ["study", "inti"]) == 2
     assert "Unknown study 'inti'. Did you mean 'init'?" in capsys.readouterr().err
+
+
+def test_log_scales_have_numbers_for_labels():
+    """No formulas: nothing is read as one here."""
+    history = {"loss": [1.0, 0.1, 1e-4], "val_loss": [1.0, 0.5, 0.4]}
+    norms = {f"layer {i}": 10.0**-i for i in range(1, 7)}
+    rows = [{"activation": kind, "initial values": "He", **norms, "activations": 1.0}
+            for kind in ("sigmoid", "relu")]
+    for figure in (studies._draw_curves({"Adam": history}, "t", "loss"), studies._draw_norms(rows)):
+        figure.canvas.draw()
+        labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+        assert "0.01" in labels and not [label for label in labels if "$" in label]
