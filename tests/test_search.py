@@ -302,7 +302,7 @@ def test_another_space_is_refused(digits, tmp_path, monkeypatch):
 
 
 def ended(search, trial, score):
-    values, own = search._values(trial)
+    values, own = search.values(trial)
     record = {"trial": trial.trial_id, "values": values, "tuner": own, "settings": {},
               "status": "COMPLETED", "reason": "" if score is None else None, "score": score,
               "loss": 1.0, "best_epoch": 1, "curve": [score], "epochs": 1, "seconds": 1.0}

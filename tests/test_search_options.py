@@ -1,5 +1,6 @@
 """Search: budgets of epochs, cross-validation, TensorBoard, disks and clocks that fail."""
 
+import io
 import random
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from command_line import ENVIRONMENT
+from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from app import data as data_sets
@@ -16,6 +18,7 @@ from app.errors import UsageError
 from app.runs import Config, Run
 from app.split import join
 from tuning.plan import Plan
+from tuning.progress import Progress
 from tuning.scoring import SearchFailed, folds, run_trial
 from tuning.search import Search
 
@@ -41,7 +44,7 @@ def played(search, workers=1):
             if trial.status == "RUNNING" and trial not in running:
                 running.append(trial)
         trial = running.pop(0)
-        values, own = search._values(trial)
+        values, own = search.values(trial)
         epochs = own.get("tuner/epochs", search.run.config.epochs)
         score = float(rng.random())
         record = {"trial": trial.trial_id, "values": values, "tuner": own, "settings": {},
@@ -176,3 +179,30 @@ def test_a_clock_that_jumps_changes_nothing(digits, tmp_path, monkeypatch):
         assert all(record["seconds"] < 100 for record in records)
         scores.append([record["curve"] for record in records])
     assert scores[0] == scores[1]
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_the_table_shows_what_runs_and_the_best(digits, tmp_path, terminal):
+    text = io.StringIO()
+    console = Console(file=text, force_terminal=terminal, width=150, highlight=False)
+    search = Search(start(tmp_path, digits), digits, Plan("halving", 9, keep=0))
+    with Progress(search, console) as progress:
+        for score in (0.5, None, 0.75):
+            trial = search._next("0")
+            values, own = search.values(trial)
+            progress.epoch(trial.trial_id, {"epoch": 0, "val_accuracy": 0.25})
+            table = progress.table()
+            assert list(table.columns[1].cells)[-1] == "running"
+            assert list(table.columns[3].cells)[-1] == "1 of 1"
+            record = {"trial": trial.trial_id, "values": values, "tuner": own, "settings": {},
+                      "objective": "val_accuracy", "status": "FAILED" if score is None else
+                      "COMPLETED", "reason": "[b]it[/b]" if score is None else None, "loss": 1.0,
+                      "score": score, "best_epoch": 1, "curve": [], "epochs": 1, "seconds": 1.0}
+            search._keep(trial, record)
+            progress.trial(record)
+        table = progress.table()
+    assert list(table.columns[0].cells) == ["2", "0"] and list(table.columns[2].cells) == ["0", "0"]
+    assert list(table.columns[4].cells) == ["0.7500", "0.5000"]
+    assert progress.bars.tasks[0].completed == 3 and progress.bars.tasks[0].total == 81
+    assert "trial 1 (0 epochs, 1.0 s): [b]it[/b]" in text.getvalue()
+    assert ("┏" in text.getvalue()) == terminal

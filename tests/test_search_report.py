@@ -112,7 +112,7 @@ def test_a_search_is_shown_while_it_runs(tmp_path, monkeypatch):
     assert "No trial has ended yet" in (run.path / "search.html").read_text()
     for i in range(3):
         one = search._next("0")
-        search._keep(one, {**trial(i, search._values(one)[0], None if i == 1 else 0.1 * i),
+        search._keep(one, {**trial(i, search.values(one)[0], None if i == 1 else 0.1 * i),
                            "status": "FAILED" if i == 1 else "COMPLETED",
                            "reason": "<b>" if i == 1 else None, "settings": {},
                            "curve": [] if i == 1 else [0.1 * i]})

@@ -49,7 +49,7 @@ def _search(config, name, plan, resume, overwrite, crew=None):
             pass
     run, data = start(config, name, resume=resume, overwrite=overwrite)
     search = Search(run, data, plan, crew)
-    with Progress(plan, config.epochs, search.records) as progress:
+    with Progress(search) as progress:
         records = search.search(on_epoch=progress.epoch, on_trial=progress.trial)
     if search.damaged:
         console.note(f"{search.damaged} lines of {search.journal.path} could not be read and were "

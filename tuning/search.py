@@ -212,7 +212,7 @@ class Search:
         if budget is None:
             return False
         for trial in self.oracle.trials.values():
-            own = self._values(trial)[1]
+            own = self.values(trial)[1]
             record = self.records.get(trial.trial_id)
             until = record["epochs"] if record else own.get("tuner/epochs", self.run.config.epochs)
             spent += max(0, until - own.get("tuner/initial_epoch", 0))
@@ -227,7 +227,7 @@ class Search:
     def _trial(self, worker, trial, on_epoch):
         """Runs a trial; returns its record."""
         config = self.config(trial)
-        values, own = self._values(trial)
+        values, own = self.values(trial)
         record = {"trial": trial.trial_id, "values": values, "tuner": own,
                   "objective": self.plan.objective,
                   "settings": asdict(config), "reason": None, "score": None, "loss": None,
@@ -273,7 +273,7 @@ class Search:
             self._curves[lineage], others, OBJECTIVES[self.plan.objective])
 
     @staticmethod
-    def _values(trial):
+    def values(trial):
         """A trial's hyper-parameters, and what its strategy has noted beside them."""
         values = trial.hyperparameters.values
         own = {name: value for name, value in values.items() if name.startswith("tuner/")}
@@ -281,7 +281,7 @@ class Search:
 
     def config(self, trial):
         """The `Config` of a trial."""
-        values, own = self._values(trial)
+        values, own = self.values(trial)
         hps = keras_tuner.HyperParameters()
         hps.values = values
         chosen = choose(hps, self.run.config.model, self.images, self.run.config.craft)
