@@ -304,8 +304,10 @@ def test_another_space_is_refused(digits, tmp_path, monkeypatch):
 def ended(search, trial, score):
     values, own = search.values(trial)
     record = {"trial": trial.trial_id, "values": values, "tuner": own, "settings": {},
-              "status": "COMPLETED", "reason": "" if score is None else None, "score": score,
-              "loss": 1.0, "best_epoch": 1, "curve": [score], "epochs": 1, "seconds": 1.0}
+              "objective": search.plan.objective, "status": "COMPLETED",
+              "reason": "" if score is None else None, "score": score, "loss": 1.0,
+              "best_epoch": 1, "curve": [] if score is None else [score], "epochs": 1,
+              "seconds": 1.0}
     search._keep(trial, record)
 
 
@@ -428,11 +430,36 @@ def test_all_failed_is_an_error_with_the_reason(digits, tmp_path, monkeypatch):
     assert not (tmp_path / "best.json").exists()
 
 
-def test_a_worker_that_cannot_start_is_a_failed_trial(tmp_path, monkeypatch):
+def test_a_worker_that_cannot_start_is_no_trial_s_fault(tmp_path, monkeypatch):
     monkeypatch.setattr("tuning.worker.sys.executable", "/bin/false")
     worker = Worker(tmp_path / "log")
-    with pytest.raises(TrialFailed, match="the process died with code 1"):
+    with pytest.raises(HandgradError, match="the process died with code 1; 3 times without an"):
         worker.run({})
+
+
+DIES = "import sys\nfor line in sys.stdin: print('{\"epoch\": 0}', flush=True); sys.exit('no luck')"
+READY = "print('{\"ready\": true}', flush=True)\n"
+
+
+def executable(tmp_path, program):
+    file = tmp_path / "child"
+    file.write_text(f"#!{sys.executable}\n{READY}{program}")
+    file.chmod(0o755)
+    return str(file)
+
+
+def test_a_process_that_dies_is_replaced_while_the_trial_gets_on(tmp_path, monkeypatch):
+    monkeypatch.setattr("tuning.worker.sys.executable", executable(tmp_path, DIES))
+    epochs = []
+
+    def on_epoch(row):
+        epochs.append(row)
+        if len(epochs) > 5:  # and no further
+            row["again"] = True
+
+    with pytest.raises(TrialFailed, match="died with code 1: no luck; 3 times without an epoch"):
+        Worker(tmp_path / "log").run({}, on_epoch)
+    assert len(epochs) == 7
 
 
 def test_what_is_no_trial_s_fault_ends_the_search(digits, tmp_path, monkeypatch):
@@ -486,10 +513,7 @@ GROWS = "import sys, time\nfor line in sys.stdin: x = bytearray(300_000_000); ti
     (GROWS, Limits(memory=200e6), "out of memory: its process held .*, more than 200.0 MB"),
 ])
 def test_limits_end_a_trial_and_its_process(tmp_path, monkeypatch, program, limit, message):
-    file = tmp_path / "child"
-    file.write_text(f"#!{sys.executable}\n{program}")
-    file.chmod(0o755)
-    monkeypatch.setattr("tuning.worker.sys.executable", str(file))
+    monkeypatch.setattr("tuning.worker.sys.executable", executable(tmp_path, program))
     worker, started = Worker(tmp_path / "log", limit), []
     start_process = worker._start
     monkeypatch.setattr(worker, "_start", lambda: (start_process(), started.append(worker.process)))

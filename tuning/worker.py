@@ -194,7 +194,7 @@ class Worker:
             return "the process was killed (signal 9), probably out of memory"
         with self.log.open(errors="replace") as log:
             last = "".join(deque(log, 1)).strip()
-        return f"the process died with code {code}: {last}"
+        return f"the process died with code {code}" + (f": {last}" if last else "")
 
     def close(self):
         """Kills the process; the next trial gets another."""
