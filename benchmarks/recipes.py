@@ -167,7 +167,8 @@ def page(figures):
         parts += ["", "## Accuracy by time", "",
                   f"![Test accuracy by minutes of training]({PICTURE.name})", "",
                   "One after the other on the same machine, each image seen as it is (no average "
-                  "over views); the time of testing is left out.", "",
+                  "over views); the time of testing is left out."
+                  + figures.get("curve_note", ""), "",
                   *lines(("network", "minutes", "accuracy in the end, %", "minutes to 90 %"), ends)]
     for data, found in figures.get("baselines", {}).items():
         rows = [(b["features"], b["reduction"] or "", b["classifier"], str(b["values"]),

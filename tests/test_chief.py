@@ -233,6 +233,13 @@ def test_an_address_that_is_taken_is_refused():
     run.join()
 
 
+def test_times_that_cannot_be():
+    with pytest.raises(UsageError, match="--silence must be above 0 seconds. Received: 0"):
+        Chief("localhost:0", silence=0)
+    with pytest.raises(UsageError, match="--wait must be at least 0 seconds. Received: -1"):
+        Link("localhost:1", "w0", -1)
+
+
 @pytest.mark.parametrize("given, environment, found", [
     ((None, None), {}, (None, None)),
     (("h:1", None), {}, ("h:1", None)),

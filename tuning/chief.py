@@ -5,6 +5,7 @@ Workers call, the chief answers: JSON over gRPC. Keras Tuner's own messages woul
 """
 
 import json
+import math
 import queue
 import socket
 import threading
@@ -21,7 +22,7 @@ from tuning.worker import Limits, TrialFailed, WorkerLost
 
 SERVICE = "handgrad.Search"
 METHODS = ("ask", "tell", "done", "beat")
-CALLS = 64  # that are answered at once
+CALLS = 256  # that are answered at once: more than there are workers
 HOLD = 2.0  # seconds that a call is held until there is something to answer
 LONG = 60.0  # seconds that a search may take to answer for an epoch
 
@@ -92,12 +93,14 @@ class Chief:
         say: called with a line for people.
 
     Raises:
-        UsageError: where nothing can listen at the address.
+        UsageError: where nothing can listen at the address, or `silence` is not above 0.
     """
 
     outlives = True  # its workers may go on while there is no driver
 
     def __init__(self, address, limits=Limits(), silence=30.0, say=print):
+        if not 0 < silence < math.inf:
+            raise UsageError(f"--silence must be above 0 seconds. Received: {silence}")
         self.limits, self.silence, self.say, self.workers = limits, silence, say, {}
         self._lock, self._work, self._pool = threading.Lock(), None, None
         self._error, self._over = None, threading.Event()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import grpc
 
-from app.errors import HandgradError
+from app.errors import HandgradError, UsageError
 from tuning.chief import LONG, SERVICE, as_bytes
 from tuning.worker import Limits, TrialFailed, Worker
 
@@ -37,6 +37,8 @@ class Link:
     """
 
     def __init__(self, address, name, patience=300.0, say=print):
+        if not patience >= 0:
+            raise UsageError(f"--wait must be at least 0 seconds. Received: {patience}")
         self.address, self.name, self.patience, self.say = address, name, patience, say
         self.instance = uuid.uuid4().hex
         self.channel = grpc.insecure_channel(address, QUICK)
