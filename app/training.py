@@ -13,6 +13,7 @@ from app.models import build
 from app.precision import precision, widen_outputs
 from app.runs import Run, replacing
 from app.schedules import learning_rate
+from app.state import read_state, write_state
 from app.transfer import head_of, statistics_of, transfer
 from custom_layers.lean import lean
 from custom_layers.lean_storage import SAVES
@@ -165,12 +166,11 @@ class Checkpoints(keras.callbacks.Callback):
 
     def restore(self, model):
         """Loads the newest state into `model`; returns the number of epochs it has seen."""
-        states = sorted(self.run.path.glob("state-*.weights.h5"))
+        states = sorted(self.run.path.glob("state-*.npz"))
         if not states:
             return 0
-        model.optimizer.build(model.trainable_variables)
-        model.load_weights(states[-1])
-        epochs = int(states[-1].name[len("state-"):-len(".weights.h5")])
+        read_state(model, states[-1])
+        epochs = int(states[-1].stem[len("state-"):])
         self.rows = self.run.history()[:epochs]
         if len(self.rows) < epochs:
             raise HandgradError(f"{self.run.path}/history.csv ends before {states[-1].name}. "
@@ -198,10 +198,10 @@ class Checkpoints(keras.callbacks.Callback):
         return self.patience and len(self.rows) - best_epoch(self.rows) >= self.patience
 
     def _keep_state(self, epochs):
-        older = list(self.run.path.glob("state-*.weights.h5"))
-        path = self.run.path / f"state-{epochs:05d}.weights.h5"
+        older = list(self.run.path.glob("state-*.npz"))
+        path = self.run.path / f"state-{epochs:05d}.npz"
         with replacing(path) as aside:
-            self.model.save_weights(aside)
+            write_state(self.model, aside)
         for state in older:
             if state != path:
                 state.unlink()

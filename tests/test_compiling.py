@@ -12,6 +12,7 @@ from app.errors import UsageError
 from app.models import build
 from app.runs import Config, Run
 from app.schedules import SCHEDULES, learning_rate
+from app.state import read_state
 from app.training import new_model, train
 from custom_layers import MaximumAPosteriori, Rprop
 from custom_layers.optimizers import Warmup
@@ -94,9 +95,8 @@ def _last(run, data):
     if not (run.path / "best.keras").exists():
         train(run, data)
     model = new_model(run.config, data)
-    model.optimizer.build(model.trainable_variables)
-    (state,) = run.path.glob("state-*.weights.h5")
-    model.load_weights(state)
+    (state,) = run.path.glob("state-*.npz")
+    read_state(model, state)
     return [w.numpy() for w in model.trainable_weights]
 
 

@@ -117,7 +117,7 @@ def test_training_with_another_config_starts_from_nothing():
     run = Run.start("a", replace(CONFIG, search=True))
     first = Run(run.path, CONFIG)
     first.begin_training()
-    files = ["state-00002.weights.h5", "best.keras", "history.csv", "initial_filters.npy",
+    files = ["state-00002.npz", "best.keras", "history.csv", "initial_filters.npy",
              "metrics.json", "report.html"]
     for name in files:
         (run.path / name).touch()

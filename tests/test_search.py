@@ -210,7 +210,7 @@ def test_the_best_keep_their_weights(searched):
     run, _, ranked, _ = searched
     kept = {path.name for path in (run.path / "search").glob("trial-*")}
     assert kept == {f"trial-{record['trial']}" for record in ranked[:3]}
-    assert all(list((run.path / "search" / name).glob("state-*.weights.h5")) for name in kept)
+    assert all(list((run.path / "search" / name).glob("state-*.npz")) for name in kept)
 
 
 def test_two_workers_find_what_one_finds(digits, tmp_path):

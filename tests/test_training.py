@@ -60,14 +60,9 @@ def whole(digits, tmp_path_factory):
 
 def weights(run):
     """The final weights of a run, dropout's seeds and the optimizer's state included."""
-    import h5py
-
-    (path,) = run.path.glob("state-*.weights.h5")
-    values = {}
-    with h5py.File(path) as file:
-        file.visititems(lambda name, item: values.update({name: item[()]})
-                        if isinstance(item, h5py.Dataset) else None)
-    return values
+    (path,) = run.path.glob("state-*.npz")
+    with np.load(path) as file:
+        return dict(file)
 
 
 def assert_same(a, b):
@@ -84,7 +79,7 @@ def test_a_run_keeps_what_it_promises(digits, whole):
     run, model = whole, whole.model()
     names = {path.name for path in run.path.iterdir()}
     assert names == {"training.json", "history.csv", "logs", "best.keras", "initial_filters.npy",
-                     "state-00006.weights.h5"}
+                     "state-00006.npz"}
     assert list(run.path.glob("logs/*/events*"))
     assert {"epoch", "accuracy", "loss", "val_accuracy", "val_loss", "learning_rate"} <= set(
         run.history()[0])
@@ -201,10 +196,20 @@ def test_both_parts_are_trained_on_and_none_validated(digits):
     run = Run.start("a", replace(CONFIG, epochs=2, on_train_and_validation=True))
     train(run, digits)
     assert "val_loss" not in run.history()[0] and len(run.history()) == 2
-    import h5py
+    assert weights(run)["optimizer 0"] == 2 * -(-400 // 64)  # steps on 300 + 100 images
 
-    with h5py.File(run.path / "state-00002.weights.h5") as file:
-        assert file["optimizer/vars/0"][()] == 2 * -(-400 // 64)  # iterations: steps on 300 + 100
+
+@pytest.mark.parametrize("damage, message", [
+    (lambda state: state.write_bytes(state.read_bytes()[:-100]), "state-00002.npz is damaged"),
+    (lambda state: state.write_bytes(b""), "state-00002.npz is damaged"),
+    (lambda state: np.savez(state, **{"model 0": np.zeros(3)}), "holds 1 variables of another"),
+], ids=["cut", "empty", "of another model"])
+def test_a_state_that_cannot_be_taken_up(digits, damage, message):
+    run = Run.start("a", replace(CONFIG, epochs=2))
+    train(run, digits)
+    damage(run.path / "state-00002.npz")
+    with pytest.raises(HandgradError, match=f"{message}.* Remove it to start anew"):
+        train(Run.start("a", replace(CONFIG, epochs=2), resume=True), digits)
 
 
 def test_the_schedule_ends_at_zero(whole):

@@ -18,7 +18,7 @@ import psutil
 from app.errors import HandgradError
 from tuning.trial import OUT_OF_MEMORY
 
-TRIALS_A_PROCESS = 8
+TRIALS_A_PROCESS = 24
 DEATHS = 3  # of a trial's process, one after the other without an epoch between them
 
 
