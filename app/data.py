@@ -1,6 +1,7 @@
 """Data sets: loaded by name or path, divided once by seed, and read in batches."""
 
 import hashlib
+import os
 import weakref
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +17,7 @@ from app.split import Split, divide, join
 
 __all__ = ["DATA_SETS", "Data", "Split", "batches", "join", "load", "steps"]
 
+PREFETCHED = 4  # batches made ahead
 _TENSORS = weakref.WeakKeyDictionary()
 
 
@@ -169,9 +171,13 @@ def batches(split, batch_size, *, epochs=1, first_epoch=0, shuffle_seed=None, au
 
     dataset = tf.data.Dataset.range(first_epoch, epochs).flat_map(epoch_batches)
     dataset = dataset.map(gather if bent else lambda *part: gather(part),
-                          num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+                          num_parallel_calls=os.cpu_count(), deterministic=True)
     total = steps(split, batch_size) * max(0, epochs - first_epoch)
-    return dataset.apply(tf.data.experimental.assert_cardinality(total)).prefetch(tf.data.AUTOTUNE)
+    # Tuning of itself goes on for seconds after the last batch, and an iterator's end waits for it.
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return dataset.apply(tf.data.experimental.assert_cardinality(total)).prefetch(
+        PREFETCHED).with_options(options)
 
 
 def _tensors(split):
