@@ -119,6 +119,18 @@ Seeds = option(int | None, "How many trainings.  [default: the recipe's own numb
 RunName = argument(str, "The name of a run, or its folder.")
 Exported = argument(Path, "saved_models/NAME, or one version of it.")
 Files = argument(list[Path], "Images, or folders of them.")
+Exports = argument(Path, "The folder of exported models, or saved_models/NAME.")
+Host = option(str, "The address to listen on; 0.0.0.0 for all of this machine's.")
+Port = option(int, "The port to listen on; 0 for any that is free.")
+Latest = option(int, "How many of the newest versions serve, beside those with a label.")
+Batch = option(int, "Most images that requests share a call for; 1: none are shared.")
+BatchWait = option(float, "Milliseconds that a call waits for more requests.")
+Queue = option(int, "Requests that may wait; more are refused at once.")
+Timeout = option(float, "Seconds that a request may take.")
+RequestMegabytes = option(float, "The most megabytes that a request may hold.")
+Token = option(str | None, "What requests must give as `Authorization: Bearer`.",
+               "--token", envvar="HANDGRAD_TOKEN")
+Cors = option(bool, "Let pages of other addresses ask.", "--cors")
 Layers = argument(list[str] | None, "Names of layers.  [default: all]")
 InFull = argument(list[str] | None, "Names of layers to show in full, with an example in numbers.")
 Figures = argument(list[str] | None, "Names of figures.  [default: all]")
@@ -271,6 +283,22 @@ def predict(
     from app.commands import predict as predict_command
 
     return predict_command(model, files)
+
+
+@app.command()
+@chatty
+def serve(
+    folder: Exports = Path("saved_models"), host: Host = "127.0.0.1", port: Port = 8501,
+    latest: Latest = 1, batch: Batch = 32, batch_wait: BatchWait = 0.0, queue: Queue = 256,
+    timeout: Timeout = 30.0, request_mb: RequestMegabytes = 32, token: Token = None,
+    cors: Cors = False, debug: Debug = False,
+):
+    """Serve exported models over HTTP, as TensorFlow Serving does."""
+    quiet_tensorflow()
+    from app.serve_command import serve as serve_command
+
+    serve_command(folder, host, port, latest, batch=batch, wait=batch_wait / 1000, queue=queue,
+                  timeout=timeout, body=int(request_mb * 1e6), token=token, cors=cors)
 
 
 @app.command()

@@ -1,0 +1,88 @@
+"""`handgrad serve`: the models of a folder over HTTP, until SIGTERM or Ctrl-C."""
+
+import asyncio
+import socket
+
+import uvicorn
+from fastapi import FastAPI
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from app.console import console
+from app.errors import HandgradError, UsageError
+from app.server.json_tensors import dump
+from app.server.models import Models
+from app.server.rest import Options, Rest
+
+
+def serve(folder, *, host="127.0.0.1", port=8501, latest=1, options=Options()):
+    """Serves the exports in `folder`; returns when it is told to end and all is answered.
+
+    Raises:
+        UsageError: where there is nothing to serve, or the address is not free.
+        HandgradError: where no model can be loaded.
+    """
+    models = Models(folder, latest)
+    listening = _listen(host, port)
+    with listening:
+        _load(models)
+        server = uvicorn.Server(uvicorn.Config(
+            application(models, options), http=Protocol, log_level="warning", access_log=False,
+            server_header=False, timeout_graceful_shutdown=int(options.timeout) + 1))
+        models.watch()
+        shown = f"[{host}]" if ":" in host else host
+        port = listening.getsockname()[1]
+        for name, model in models.models.items():
+            serving = ", ".join(map(str, model.available())) or "none that can be loaded"
+            console.note(f"{name}: version {serving}  http://{shown}:{port}/v1/models/{name}")
+        try:
+            asyncio.run(server.serve([listening]))
+        finally:
+            models.end()
+
+
+def application(models, options=Options()):
+    """The ASGI application."""
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    app.mount("/", Rest(models, options))
+    return app
+
+
+class Protocol(HttpToolsProtocol):
+    """Says in JSON what is wrong with bytes that are no HTTP."""
+
+    def send_400_response(self, msg):
+        body = dump({"error": msg})
+        self.transport.write(
+            b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: %d\r\n"
+            b"connection: close\r\n\r\n%s" % (len(body), body))
+        self.transport.close()
+
+
+def _listen(host, port):
+    """A socket that listens."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listening, address = socket.socket(*found[:3]), found[4]
+        # Else an answer's body waits for the client to have acknowledged its head.
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen(2048)
+    except OSError as error:
+        raise UsageError(f"{host}:{port} cannot be listened on ({error.strerror}). Give another "
+                         "--port, or end what uses it.") from error
+    return listening
+
+
+def _load(models):
+    """Loads what can be loaded; two looks, as a version without checksums must lie still."""
+    models.look()
+    if not all(model.available() for model in models.models.values()):
+        models.look()
+    reasons = [f"{name} version {number}: {version.reason}"
+               for name, model in models.models.items()
+               for number, version in model.known.items() if version.reason]
+    for reason in reasons:
+        console.note(f"not served: {reason}")
+    if not any(model.available() for model in models.models.values()):
+        raise HandgradError(f"No model in {models.folder} can be served: {'; '.join(reasons)}")

@@ -1,0 +1,94 @@
+"""One version of a model, loaded, checked and called once before it serves."""
+
+import numpy as np
+import tensorflow as tf
+
+from app.image_header import count_pixels
+from app.server import sums
+from app.server.errors import RestError, of_tensorflow
+from app.server.signatures import read
+
+MAX_PIXELS = 2**26  # that one request may have decoded
+_IMAGES = "image_bytes"  # the name of inputs that are encoded images
+
+
+class Loaded:
+    """A version that can be called.
+
+    Attributes:
+        name, version, folder: which it is.
+        signatures: {name: `signatures.Signature`}.
+        metadata: the signatures as TensorFlow Serving's metadata has them.
+        model: what `tf.saved_model.load` gave.
+        batchers: {signature: what makes its calls}, by whoever serves it; they end with it.
+
+    Raises:
+        ValueError: with the reason, where the version must not serve.
+    """
+
+    def __init__(self, folder):
+        self.folder, self.name, self.version = folder, folder.parent.name, int(folder.name)
+        self.batchers = {}
+        if (folder / sums.FILE).exists():
+            sums.check(folder)
+        try:
+            self.signatures, self.metadata = read(folder)
+            # Held, since the signatures do not keep the variables alive.
+            self.model = tf.saved_model.load(str(folder))
+            self._functions = {name: self.model.signatures[name] for name in self.signatures}
+        except Exception as error:  # a damaged file can raise anything
+            lines = str(error).strip().splitlines() or [type(error).__name__]
+            raise ValueError(f"it cannot be loaded: {lines[0]}") from error
+        for signature in self.signatures.values():
+            self._call_once(signature)
+
+    def call(self, signature, inputs):
+        """{output: array} of {input: array}.
+
+        Raises:
+            RestError: where TensorFlow refuses the inputs.
+        """
+        if _IMAGES in inputs:
+            check_images(inputs[_IMAGES])
+        given = signature.inputs
+        try:
+            outputs = self._functions[signature.name](**{
+                name: tf.constant(value, given[name].dtype) for name, value in inputs.items()})
+        except tf.errors.OpError as error:
+            raise of_tensorflow(error) from error
+        except (TypeError, ValueError) as error:
+            raise RestError(str(error).splitlines()[0]) from error
+        return {name: value.numpy() for name, value in sorted(outputs.items())}
+
+    def _call_once(self, signature):
+        """Makes it ready, and finds out whether it works at all."""
+        inputs = {}
+        for name, tensor in signature.inputs.items():
+            if tensor.shape is None:
+                return
+            shape = [1 if size is None else size for size in tensor.shape]
+            if tensor.dtype != tf.string:
+                inputs[name] = np.zeros(shape, tensor.dtype.as_numpy_dtype)
+            elif name == _IMAGES:
+                image = tf.io.encode_png(tf.zeros((8, 8, 3), tf.uint8)).numpy()
+                inputs[name] = np.full(shape, image, object)
+            else:  # nobody knows what text it takes
+                return
+        try:
+            self.call(signature, inputs)
+        except RestError as error:
+            raise ValueError(f"its signature `{signature.name}` fails: {error}") from error
+
+
+def check_images(encoded):
+    """Raises RestError where one is no image, or they have more pixels than may be decoded."""
+    pixels = 0
+    for i, contents in enumerate(encoded.ravel()):
+        try:
+            pixels += count_pixels(contents)
+        except ValueError as error:
+            raise RestError(f"Image {i} of `{_IMAGES}` cannot be decoded: {error}. Expected PNG, "
+                            "JPEG, BMP or GIF") from error
+        if pixels > MAX_PIXELS:
+            raise RestError(f"The images of `{_IMAGES}` have more than the {MAX_PIXELS} pixels "
+                            "that one request may have decoded")
