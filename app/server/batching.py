@@ -14,7 +14,7 @@ class _Waiting:
 
     def __init__(self, inputs, until):
         self.inputs, self.until = inputs, until
-        self.rows = len(next(iter(inputs.values()))) if inputs else 1
+        self.rows = max((len(value) for value in inputs.values() if value.ndim), default=1)
         self.shapes = {name: value.shape[1:] for name, value in inputs.items()}
         self.done = asyncio.get_running_loop().create_future()
 
@@ -94,9 +94,10 @@ class Batcher:
     async def _run(self, batch):
         try:
             if len(batch) == 1:
-                results = [await self._called(batch[0].inputs)]
+                results = [await self._called(batch[0].inputs, batch[0].rows)]
             else:
-                results = _split(await self._called(_joined(batch)), batch)
+                rows = sum(request.rows for request in batch)
+                results = _split(await self._called(_joined(batch), rows), batch)
         except Exception as error:
             if len(batch) > 1 and getattr(error, "status", 500) < 500:
                 for request in batch:  # whose fault is it?
@@ -111,9 +112,9 @@ class Batcher:
             else:
                 request.done.set_result(result)
 
-    async def _called(self, inputs):
+    async def _called(self, inputs, rows):
         if self.seen:
-            self.seen(len(next(iter(inputs.values()))) if inputs else 1)
+            self.seen(rows)
         return await asyncio.get_running_loop().run_in_executor(self.pool, self.call, inputs)
 
 

@@ -1,6 +1,7 @@
 """`handgrad serve`: the models of a folder over HTTP, until SIGTERM or Ctrl-C."""
 
 import asyncio
+import signal
 import socket
 
 import uvicorn
@@ -34,6 +35,8 @@ def serve(folder, *, host="127.0.0.1", port=8501, latest=1, options=Options()):
         for name, model in models.models.items():
             serving = ", ".join(map(str, model.available())) or "none that can be loaded"
             console.note(f"{name}: version {serving}  http://{shown}:{port}/v1/models/{name}")
+        # uvicorn answers what it has accepted, and then hands the signal on.
+        signal.signal(signal.SIGTERM, lambda *_: None)
         try:
             asyncio.run(server.serve([listening]))
         finally:

@@ -94,10 +94,11 @@ class Model:
         folder = self.folder / str(number)
         files = _listing(folder)
         changed, version.files = files != version.files, files
-        if not (folder / sums.FILE).exists() and changed:
-            return False  # perhaps it is being copied: it has no list of its files
-        if version.failed_at is not None and not changed and (
-                time.monotonic() < version.failed_at + AGAIN):
+        if changed:
+            version.failed_at = None
+            if not (folder / sums.FILE).exists():
+                return False  # perhaps it is being copied: it has no list of its files
+        if version.failed_at is not None and time.monotonic() < version.failed_at + AGAIN:
             return False
         version.state = LOADING
         try:

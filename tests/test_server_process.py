@@ -1,0 +1,262 @@
+"""`handgrad serve` as a process: it starts, ends, and takes what clients and disks do to it."""
+
+import contextlib
+import http.client
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+import tensorflow as tf
+from served_models import half, save, spec
+
+pytest.importorskip("fastapi", reason="the extra `serve` is not installed")
+
+from app.cli import app  # noqa: E402
+from app.console import execute  # noqa: E402
+from app.server.models import Models  # noqa: E402
+
+SERVE = [sys.executable, "-m", "app.cli", "serve"]
+
+
+class Server:
+    def __init__(self, process, port):
+        self.process, self.port = process, port
+
+    def ask(self, body, path="/v1/models/half:predict", method="POST"):
+        """(status, JSON)"""
+        link = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        with contextlib.closing(link):
+            link.request(method, path, body if body is None else json.dumps(body).encode())
+            answer = link.getresponse()
+            return answer.status, json.loads(answer.read())
+
+    def status(self, name="half"):
+        answer = self.ask(None, f"/v1/models/{name}", "GET")[1]
+        return {int(v["version"]): (v["state"], v["status"]["error_message"])
+                for v in answer["model_version_status"]}
+
+
+@contextlib.contextmanager
+def serving(folder, *more):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    process = subprocess.Popen([*SERVE, str(folder), "--port", str(port), *more],
+                               stderr=subprocess.PIPE, text=True)
+    server = Server(process, port)
+    try:
+        until = time.monotonic() + 60
+        while process.poll() is None and time.monotonic() < until:
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                if server.ask(None, "/healthz", "GET")[0] == 200:
+                    break
+            time.sleep(0.05)
+        assert process.poll() is None, process.stderr.read()
+        yield server
+    finally:
+        process.kill()
+        process.communicate()
+
+
+class Load:
+    """Threads that ask one after the other; `answers` are (status, JSON)."""
+
+    def __init__(self, server, threads=8):
+        self.server, self.answers, self.errors, self.over = server, [], [], False
+        self.threads = [threading.Thread(target=self._ask) for _ in range(threads)]
+
+    def _ask(self):
+        link = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=60)
+        with contextlib.closing(link):
+            while not self.over:
+                sent = False
+                try:
+                    link.request("POST", "/v1/models/half:predict", b'{"instances": [1.0, 2.0]}')
+                    sent = True
+                    answer = link.getresponse()
+                    self.answers.append((answer.status, json.loads(answer.read())))
+                except http.client.RemoteDisconnected:
+                    return  # between two requests: the server ends
+                except OSError as error:
+                    if sent and not self.over:
+                        self.errors.append(error)
+                    return
+
+    def __enter__(self):
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *error):
+        self.over = True
+        for thread in self.threads:
+            thread.join()
+
+
+@pytest.mark.parametrize("switches, requests", [
+    (8, 1_000), pytest.param(50, 10_000, marks=pytest.mark.slow)])
+def test_versions_are_switched_under_load(tmp_path, switches, requests):
+    """Each request is answered by exactly one version, and none fails."""
+    for number in (1, 2):
+        save(tmp_path / "kept" / str(number), half(number))
+    shutil.copytree(tmp_path / "kept" / "1", tmp_path / "models" / "half" / "1")
+    folder = tmp_path / "models" / "half"
+    with serving(tmp_path / "models") as server, Load(server) as load:
+        for number in range(2, 2 + switches):
+            aside = folder / f".{number}"
+            shutil.copytree(tmp_path / "kept" / str(2 - number % 2), aside)
+            os.rename(aside, folder / str(number))
+            until = time.monotonic() + 30
+            while server.status().get(number, ("",))[0] != "AVAILABLE":
+                assert time.monotonic() < until, server.status()
+                time.sleep(0.05)
+            shutil.rmtree(folder / str(number - 1))
+        until = time.monotonic() + 60
+        while len(load.answers) < requests and time.monotonic() < until:
+            time.sleep(0.1)
+        assert server.process.poll() is None
+    assert not load.errors and len(load.answers) >= requests
+    expected = [{"predictions": [0.5 + added, 1.0 + added]} for added in (1, 2)]
+    assert all(status == 200 and answer in expected for status, answer in load.answers)
+    assert all(answer in [a for _, a in load.answers] for answer in expected)
+
+
+def _half_copied(whole, folder):
+    shutil.copytree(whole, folder, ignore=shutil.ignore_patterns("variables.data*"))
+
+
+def _cut(whole, folder):
+    shutil.copytree(whole, folder)
+    (data,) = folder.glob("variables/variables.data*")
+    data.write_bytes(data.read_bytes()[:-2])
+
+
+def _flipped(whole, folder):
+    shutil.copytree(whole, folder)
+    (data,) = folder.glob("variables/variables.data*")
+    data.write_bytes(bytes([data.read_bytes()[0] ^ 1]) + data.read_bytes()[1:])
+
+
+def _without_graph(whole, folder):
+    shutil.copytree(whole, folder)
+    (folder / "saved_model.pb").write_bytes(b"\x08")
+
+
+def _empty(whole, folder):
+    folder.mkdir()
+
+
+def _other_sums(whole, folder):
+    shutil.copytree(whole, folder)
+    (folder / "assets.extra").mkdir()
+    (folder / "assets.extra" / "SHA256SUMS").write_text("0" * 64 + "  saved_model.pb\n")
+
+
+def _other_signature(whole, folder):
+    save(folder, lambda module: {"serving_default": (
+        lambda z: {"y": z * module.weight}, [spec(tf.float32, None, name="z")])})
+
+
+@pytest.mark.parametrize("broken", [_half_copied, _cut, _flipped, _without_graph, _empty,
+                                    _other_sums, _other_signature])
+def test_what_is_broken_never_serves(tmp_path, broken):
+    """The version before it goes on; where it is mended, it takes over."""
+    folder = tmp_path / "half"
+    save(folder / "1", half(1.0))
+    save(tmp_path / "new", half(2.0))
+    models = Models(tmp_path / "half")
+    models.look()
+    models.look()
+    broken(tmp_path / "new", folder / "2")
+    for _ in range(3):
+        models.look()
+    model = models.models["half"]
+    assert list(model.available()) == [1]
+    if broken is not _empty:
+        assert model.known[2].state == "END" and model.known[2].reason, model.known[2].reason
+    shutil.rmtree(folder / "2")
+    shutil.copytree(tmp_path / "new", folder / "2")
+    for _ in range(3):
+        models.look()
+    assert list(model.available()) == [2] and model.known[1].state == "END"
+
+
+def test_the_newest_n_and_those_with_labels(tmp_path):
+    folder = tmp_path / "half"
+    for number in (1, 2, 3, 10):
+        save(folder / str(number), half(number))
+    models = Models(folder, latest=2)
+    models.look()
+    models.look()
+    model = models.models["half"]
+    assert list(model.available()) == [3, 10]
+    (folder / "labels.json").write_text('{"old": 1}')
+    for _ in range(2):
+        models.look()
+    assert list(model.available()) == [1, 3, 10] and model.get(label="old").version == 1
+    (folder / "labels.json").write_text('{"old"')  # half written
+    models.look()
+    assert model.get(label="old").version == 1
+    shutil.rmtree(folder)
+    models.look()
+    assert list(model.available()) == [1, 3, 10]  # nothing better: what serves goes on
+
+
+def test_sigterm_under_load(tmp_path):
+    """Every request that was accepted is answered."""
+    save(tmp_path / "half" / "1", half())
+    with serving(tmp_path) as server:
+        with Load(server, 16) as load:
+            time.sleep(1)
+            server.process.send_signal(signal.SIGTERM)
+            assert server.process.wait(20) == 0
+        assert load.answers and not load.errors
+        assert {status for status, _ in load.answers} == {200}
+
+
+def test_sigkill_and_again(tmp_path):
+    save(tmp_path / "half" / "1", half())
+    with serving(tmp_path) as server:
+        server.process.kill()
+        server.process.wait()
+        began = time.monotonic()
+    with serving(tmp_path) as server:
+        assert server.ask({"instances": [1.0]}) == (200, {"predictions": [2.5]})
+        assert time.monotonic() - began < 30  # 10 on a machine that does nothing else
+        body = b" " * 2**20
+        link = http.client.HTTPConnection("127.0.0.1", server.port, timeout=120)
+        link.request("POST", "/v1/models/half:predict", (body for _ in range(2**10)),
+                     {"content-length": str(2**30)})
+        answer = link.getresponse()
+        assert answer.status == 413 and b"1073741824 bytes" in answer.read()
+        link.close()
+        taken = subprocess.run([*SERVE, str(tmp_path), "--port", str(server.port)],
+                               capture_output=True, text=True)
+        assert taken.returncode == 2 and "cannot be listened on" in taken.stderr
+        assert server.ask({"instances": [1.0]})[0] == 200
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (["none"], "There is no folder none"), (["."], "holds no model"),
+    ([".", "--port", "70000"], "--port must be at most 65535"),
+    ([".", "--batch", "0"], "--batch must be at least 1"),
+    ([".", "--timeout", "0"], "--timeout must be above 0"),
+    ([".", "--queue", "0"], "--queue must be at least 1"),
+])
+def test_what_cannot_be_served(empty_folder, capsys, arguments, message):
+    assert execute(app, ["serve", *arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_no_saved_model(empty_folder, tmp_path, capsys):
+    (tmp_path / "a" / "1").mkdir(parents=True)
+    (tmp_path / "a" / "1" / "saved_model.pb").write_bytes(b"none")
+    assert execute(app, ["serve", "--port", "0", "."]) == 1
+    assert "No model in . can be served: a version 1: it cannot be" in capsys.readouterr().err
