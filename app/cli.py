@@ -122,6 +122,9 @@ Files = argument(list[Path], "Images, or folders of them.")
 Layers = argument(list[str] | None, "Names of layers.  [default: all]")
 InFull = argument(list[str] | None, "Names of layers to show in full, with an example in numbers.")
 Figures = argument(list[str] | None, "Names of figures.  [default: all]")
+Port = option(int, "The port; 0: any that is free.")
+WithActivations = option(bool, "Export the output of every layer too, for the page that shows "
+                               "them.", "--with-activations")
 Source = argument(str | None, "A data set or path to describe.")
 
 
@@ -239,13 +242,24 @@ def evaluate(
 @chatty
 def export(
     run: RunName, name: ModelName = None,
-    to: To = Path("saved_models"), as_json: Json = False, debug: Debug = False,
+    to: To = Path("saved_models"), with_activations: WithActivations = False,
+    as_json: Json = False, debug: Debug = False,
 ):
     """Export a run's model as the next version of saved_models/NAME."""
     quiet_tensorflow()
     from app.commands import export as export_command
 
-    export_command(run, name, to)
+    export_command(run, name, to, with_activations)
+
+
+@app.command()
+@chatty
+def page(run: RunName, port: Port = 8502, as_json: Json = False, debug: Debug = False):
+    """Draw a digit and see each layer of a run's network think, on a page in the browser."""
+    quiet_tensorflow()
+    from app.page.command import show_page
+
+    show_page(run, port)
 
 
 @app.command()
