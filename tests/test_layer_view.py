@@ -154,7 +154,7 @@ def test_occlusion_erases_what_it_says():
 
     found = occlusion(predict, x, 0)
     probability = np.array(found["probability"])
-    assert found["patch"] == [2, 2] and found["tops"] == found["lefts"] == list(range(7))
+    assert found["patch"] == [3, 3] and found["tops"] == found["lefts"] == list(range(6))
     assert probability[0, 0] == 0 and probability[1, 1] == 0.75 and (probability[2:] == 1).all()
     assert found["best"][0][0] == 1 and found["best"][3][3] == 0
     assert (x[:2, :2] == 1).all()

@@ -173,6 +173,9 @@ def test_filters_are_shown(visit):
     page.locator("#inspector .one").nth(4).hover()
     assert page.locator("#inspector .one.now").get_attribute("title") == "map 5"
     assert "map 5" in page.locator("#inspector figcaption").first.inner_text()
+    page.locator("#inspector .one").nth(1).focus()
+    assert page.evaluate("document.activeElement.title") == "map 2"
+    assert page.locator("#inspector .one.now").get_attribute("title") == "map 2"
 
 
 def test_the_backward_pass(visit):
@@ -190,11 +193,11 @@ def test_occlusion(visit):
     page = visit()
     page.click("#erase")
     page.wait_for_selector("#cells button")
-    assert page.locator("#cells button").count() == 49
+    assert page.locator("#cells button").count() == 36
     page.locator("#cells button[tabindex='0']").focus()
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowDown")
-    assert "Without rows 2 to 3 of columns 2 to 3" in page.inner_text("#instead")
+    assert "Without rows 2 to 4 of columns 2 to 4" in page.inner_text("#instead")
 
 
 def test_files(visit):

@@ -19,7 +19,7 @@ def occlusion(predict, image, label):
         of these places `probability` of the class number `label`, and the most probable class:
         its number, `best`, and its probability, `score`.
     """
-    patch = [max(1, -(-side // 4)) for side in image.shape[:2]]
+    patch = [max(1, -(-side // 3)) for side in image.shape[:2]]
     tops, lefts = (_starts(side, size) for side, size in zip(image.shape, patch))
     places = [(top, left) for top in tops for left in lefts]
     fill = np.median(image, axis=(0, 1))
@@ -42,8 +42,8 @@ def occlusion(predict, image, label):
 def _starts(side, size):
     """Where patches of `size` begin, evenly from one edge of `side` to the other.
 
-    >>> _starts(8, 2), _starts(28, 7)
-    ([0, 1, 2, 3, 4, 5, 6], [0, 2, 4, 6, 8, 10, 11, 13, 15, 17, 19, 21])
+    >>> _starts(8, 3), _starts(28, 10)
+    ([0, 1, 2, 3, 4, 5], [0, 2, 3, 5, 7, 8, 10, 11, 13, 15, 16, 18])
     """
     count = min(PARTS, side - size + 1)
     return [round(float(start)) for start in np.linspace(0, side - size, count)]
