@@ -131,9 +131,13 @@ RequestMegabytes = option(float, "The most megabytes that a request may hold.")
 Token = option(str | None, "What requests must give as `Authorization: Bearer`.",
                "--token", envvar="HANDGRAD_TOKEN")
 Cors = option(bool, "Let pages of other addresses ask.", "--cors")
+ThePage = option(bool, "Show the models at /, to draw and look inside; not with --token.",
+                 "--page/--no-page")
 Layers = argument(list[str] | None, "Names of layers.  [default: all]")
 InFull = argument(list[str] | None, "Names of layers to show in full, with an example in numbers.")
 Figures = argument(list[str] | None, "Names of figures.  [default: all]")
+WithActivations = option(bool, "Export the output of every layer too, for the page that shows "
+                               "them.", "--with-activations")
 Source = argument(str | None, "A data set or path to describe.")
 
 
@@ -251,13 +255,24 @@ def evaluate(
 @chatty
 def export(
     run: RunName, name: ModelName = None,
-    to: To = Path("saved_models"), as_json: Json = False, debug: Debug = False,
+    to: To = Path("saved_models"), with_activations: WithActivations = False,
+    as_json: Json = False, debug: Debug = False,
 ):
     """Export a run's model as the next version of saved_models/NAME."""
     quiet_tensorflow()
     from app.commands import export as export_command
 
-    export_command(run, name, to)
+    export_command(run, name, to, with_activations)
+
+
+@app.command()
+@chatty
+def page(run: RunName, port: Port = 8502, as_json: Json = False, debug: Debug = False):
+    """Draw a digit and see each layer of a run's network think, on a page in the browser."""
+    quiet_tensorflow()
+    from app.page.command import show_page
+
+    show_page(run, port)
 
 
 @app.command()
@@ -291,14 +306,15 @@ def serve(
     folder: Exports = Path("saved_models"), host: Host = "127.0.0.1", port: Port = 8501,
     latest: Latest = 1, batch: Batch = 32, batch_wait: BatchWait = 0.0, queue: Queue = 256,
     timeout: Timeout = 30.0, request_mb: RequestMegabytes = 32, token: Token = None,
-    cors: Cors = False, debug: Debug = False,
+    cors: Cors = False, page: ThePage = True, debug: Debug = False,
 ):
     """Serve exported models over HTTP, as TensorFlow Serving does."""
     quiet_tensorflow()
     from app.serve_command import serve as serve_command
 
     serve_command(folder, host, port, latest, batch=batch, wait=batch_wait / 1000, queue=queue,
-                  timeout=timeout, body=int(request_mb * 1e6), token=token, cors=cors)
+                  timeout=timeout, body=int(request_mb * 1e6), token=token, cors=cors,
+                  page=page)
 
 
 @app.command()

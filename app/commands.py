@@ -119,24 +119,26 @@ def _check_same_classes(run, data):
         )
 
 
-def export(name, model_name, to):
+def export(name, model_name, to, with_activations=False):
     from app.evaluation import evaluate
 
     run = Run.open(name)
     model, data = run.model(), load_data(run)
     evaluation = evaluate(model, data.test, data.class_names)
-    path = write_export(run, data, model, evaluation, name=model_name, to=to)
+    path = write_export(run, data, model, evaluation, name=model_name, to=to,
+                        with_activations=with_activations)
     finish(run, data, model, evaluation, path)
     console.result({"exported": str(path), "test_accuracy": evaluation.accuracy}, str(path))
 
 
-def write_export(run, data, model, evaluation, *, to, name=None):
+def write_export(run, data, model, evaluation, *, to, name=None, with_activations=False):
     """Exports the model of a run as the next version of `to`/NAME; returns its folder."""
     from app.export import export
 
     return export(model, name=name or run.name, class_names=data.class_names, to=to,
                   card=card(run, data, evaluation, model),
-                  sample_images=data.test.images[:8].astype("float32") / 255)
+                  sample_images=data.test.images[:8].astype("float32") / 255,
+                  with_activations=with_activations)
 
 
 def predict(model, files):

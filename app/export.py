@@ -21,6 +21,7 @@ import tensorflow as tf
 
 from app import verification
 from app.errors import HandgradError, UsageError
+from app.layer_view import activations, write_layers
 from app.model_card import model_card, write_card
 from app.serving import versions
 from custom_layers.gradient import forward_only
@@ -30,7 +31,8 @@ _ASIDE = ".writing-"
 _LUMA = (0.299, 0.587, 0.114)
 
 
-def export(model, *, name, class_names, to="saved_models", card, sample_images):
+def export(model, *, name, class_names, to="saved_models", card, sample_images,
+           with_activations=False):
     """Writes the next version of `name` below `to`, and returns its folder.
 
     The SavedModel has two signatures, `serving_default` (`images`: float32 in [0, 1], NHWC)
@@ -46,6 +48,8 @@ def export(model, *, name, class_names, to="saved_models", card, sample_images):
         card: what is known of the model (data set, metrics, hyper-parameters), for its card.
         sample_images: float32 (n, H, W, C) in [0, 1]. The check predicts them; their size is
             the size of the export's images.
+        with_activations: a third signature, `activations`, returns the output of each layer, and
+            `assets.extra/layers.json` tells what it is computed from (`app.layer_view`).
 
     Raises:
         UsageError: where an argument is wrong.
@@ -61,8 +65,11 @@ def export(model, *, name, class_names, to="saved_models", card, sample_images):
     folder = Path(to) / name
     try:
         with _writing(folder) as aside:
-            _write(model, class_names, shape, aside)
+            more = {"activations": activations(model, shape)} if with_activations else {}
+            _write(model, class_names, shape, aside, more)
             _verify(aside, reference)
+            if with_activations:
+                write_layers(model, shape, aside / "model" / "assets.extra")
             known = model_card(model, name, class_names, shape, card)
             return _publish(aside / "model", folder, known)
     except HandgradError:
@@ -163,8 +170,8 @@ def _writing(folder):
             folder.rmdir()
 
 
-def _write(model, class_names, shape, aside):
-    """Writes the SavedModel of `model` to `aside/model`."""
+def _write(model, class_names, shape, aside, more):
+    """Writes the SavedModel of `model` to `aside/model`, with `more` signatures."""
     labels = aside / "labels.txt"
     labels.write_text("\n".join(class_names) + "\n", encoding="utf-8")
     names = tf.constant(list(class_names))
@@ -195,7 +202,7 @@ def _write(model, class_names, shape, aside):
         tf.saved_model.save(
             module,
             str(aside / "model"),
-            signatures={"serving_default": predict, "image_bytes": predict_encoded},
+            signatures={"serving_default": predict, "image_bytes": predict_encoded, **more},
             options=tf.saved_model.SaveOptions(experimental_custom_gradients=False),
         )
 

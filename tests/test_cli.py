@@ -17,7 +17,8 @@ from app.console import execute
 from app.runs import read_json
 
 COMMANDS = ("run", "tune", "train", "evaluate", "export", "predict", "check", "figures", "data",
-            "models", "layers", "recipe", "study", "baseline", "ensemble")
+            "models", "layers", "recipe", "study", "baseline", "ensemble",
+            "page")
 
 
 @pytest.fixture

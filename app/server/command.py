@@ -2,17 +2,19 @@
 
 import asyncio
 import signal
-import socket
 
 import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.console import console
-from app.errors import HandgradError, UsageError
+from app.errors import HandgradError
+from app.page.routes import page_router
 from app.server.json_tensors import dump
+from app.server.listening import listen
 from app.server.models import Models
 from app.server.rest import Options, Rest
+from app.server.viewers import ServedViewers
 
 
 def serve(folder, *, host="127.0.0.1", port=8501, latest=1, options=Options()):
@@ -23,7 +25,7 @@ def serve(folder, *, host="127.0.0.1", port=8501, latest=1, options=Options()):
         HandgradError: where no model can be loaded.
     """
     models = Models(folder, latest)
-    listening = _listen(host, port)
+    listening = listen(host, port)
     with listening:
         _load(models)
         server = uvicorn.Server(uvicorn.Config(
@@ -35,6 +37,8 @@ def serve(folder, *, host="127.0.0.1", port=8501, latest=1, options=Options()):
         for name, model in models.models.items():
             serving = ", ".join(map(str, model.available())) or "none that can be loaded"
             console.note(f"{name}: version {serving}  http://{shown}:{port}/v1/models/{name}")
+        if options.page and not options.token:
+            console.note(f"The page: http://{shown}:{port}/")
         # uvicorn answers what it has accepted, and then hands the signal on.
         signal.signal(signal.SIGTERM, lambda *_: None)
         try:
@@ -44,8 +48,10 @@ def serve(folder, *, host="127.0.0.1", port=8501, latest=1, options=Options()):
 
 
 def application(models, options=Options()):
-    """The ASGI application."""
+    """The ASGI application: the page at `/`, and beside it the REST interface."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    if options.page and not options.token:  # which a browser would not send
+        app.include_router(page_router(ServedViewers(models)))
     app.mount("/", Rest(models, options))
     return app
 
@@ -59,22 +65,6 @@ class Protocol(HttpToolsProtocol):
             b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: %d\r\n"
             b"connection: close\r\n\r\n%s" % (len(body), body))
         self.transport.close()
-
-
-def _listen(host, port):
-    """A socket that listens."""
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listening, address = socket.socket(*found[:3]), found[4]
-        # Else an answer's body waits for the client to have acknowledged its head.
-        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
-        listening.listen(2048)
-    except OSError as error:
-        raise UsageError(f"{host}:{port} cannot be listened on ({error.strerror}). Give another "
-                         "--port, or end what uses it.") from error
-    return listening
 
 
 def _load(models):

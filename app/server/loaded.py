@@ -20,7 +20,8 @@ class Loaded:
         signatures: {name: `signatures.Signature`}.
         metadata: the signatures as TensorFlow Serving's metadata has them.
         model: what `tf.saved_model.load` gave.
-        batchers: {signature: what makes its calls}, by whoever serves it; they end with it.
+        batchers, viewer: {signature: what makes its calls}, and what the page sees of it, by
+            whoever serves it; they end with it.
 
     Raises:
         ValueError: with the reason, where the version must not serve.
@@ -28,7 +29,7 @@ class Loaded:
 
     def __init__(self, folder):
         self.folder, self.name, self.version = folder, folder.parent.name, int(folder.name)
-        self.batchers = {}
+        self.batchers, self.viewer = {}, None
         if (folder / sums.FILE).exists():
             sums.check(folder)
         try:

@@ -31,7 +31,7 @@ class Options:
     """batch: rows a call, 1: no batching; wait: seconds for more; queue: requests that wait.
 
     timeout: seconds for a request; body: bytes of one; token: what `Authorization: Bearer` must
-    give; origins: whether pages of other addresses may ask (CORS).
+    give; cors: whether pages of other addresses may ask; page: whether there is one at `/`.
     """
 
     batch: int = 32
@@ -41,6 +41,7 @@ class Options:
     body: int = 2**25
     token: str | None = None
     cors: bool = False
+    page: bool = True
     threads: int = 2
 
 
