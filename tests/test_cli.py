@@ -17,8 +17,7 @@ from app.console import execute
 from app.runs import read_json
 
 COMMANDS = ("run", "tune", "train", "evaluate", "export", "predict", "check", "figures", "data",
-            "models", "layers", "recipe", "study", "baseline", "ensemble",
-            "page")
+            "models", "layers", "recipe", "study", "baseline", "ensemble", "serve", "page")
 
 
 @pytest.fixture
