@@ -92,6 +92,9 @@ Precision = option(str, "float32, or 16 bits on weights of 32: mixed_bfloat16, m
 Lean = option(str | None, "Train in half the memory: what is kept for the backward pass is stored "
                           "as float32 (exact), bfloat16 or int8.")
 OtherData = option(str | None, "Other data than the run's.")
+Format = option(str, "savedmodel, or a file beside its versions: onnx or litert.")
+Dtype = option(str, "With --format litert: float32, or smaller, float16 or int8; the accuracy "
+                    "before and after is printed.")
 ModelName = option(str | None, "The model's name.  [default: the run's]")
 FiguresFolder = option(Path, "The folder they are written to.")
 Samples = option(Path | None, "A folder to write a test image of each class to, as PNG files.")
@@ -255,14 +258,16 @@ def evaluate(
 @chatty
 def export(
     run: RunName, name: ModelName = None,
-    to: To = Path("saved_models"), with_activations: WithActivations = False,
+    to: To = Path("saved_models"), format: Format = "savedmodel", dtype: Dtype = "float32",
+    with_activations: WithActivations = False,
     as_json: Json = False, debug: Debug = False,
 ):
     """Export a run's model as the next version of saved_models/NAME."""
     quiet_tensorflow()
     from app.commands import export as export_command
 
-    export_command(run, name, to, with_activations)
+    export_command(run, name, to, format=format, dtype=dtype,
+                   with_activations=with_activations)
 
 
 @app.command()

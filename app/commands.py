@@ -119,26 +119,34 @@ def _check_same_classes(run, data):
         )
 
 
-def export(name, model_name, to, with_activations=False):
+def export(name, model_name, to, *, format="savedmodel", dtype="float32", with_activations=False):
     from app.evaluation import evaluate
+    from app.formats import accuracy, check_format
 
+    check_format(format, dtype)
     run = Run.open(name)
     model, data = run.model(), load_data(run)
     evaluation = evaluate(model, data.test, data.class_names)
-    path = write_export(run, data, model, evaluation, name=model_name, to=to,
-                        with_activations=with_activations)
-    finish(run, data, model, evaluation, path)
-    console.result({"exported": str(path), "test_accuracy": evaluation.accuracy}, str(path))
+    path = write_export(run, data, model, evaluation, name=model_name, to=to, format=format,
+                        dtype=dtype, with_activations=with_activations)
+    value = {"exported": str(path), "test_accuracy": evaluation.accuracy}
+    if format == "savedmodel":
+        finish(run, data, model, evaluation, path)
+        console.result(value, str(path))
+        return
+    after = accuracy(path, data.test)
+    console.result({**value, "exported_accuracy": after},
+                   f"{path}\ntest accuracy: {evaluation.accuracy:.4f}, of the file: {after:.4f}")
 
 
-def write_export(run, data, model, evaluation, *, to, name=None, with_activations=False):
-    """Exports the model of a run as the next version of `to`/NAME; returns its folder."""
+def write_export(run, data, model, evaluation, *, to, name=None, **settings):
+    """Exports the model of a run as the next version of `to`/NAME; returns its folder or file."""
     from app.export import export
 
     return export(model, name=name or run.name, class_names=data.class_names, to=to,
                   card=card(run, data, evaluation, model),
                   sample_images=data.test.images[:8].astype("float32") / 255,
-                  with_activations=with_activations)
+                  calibration_images=data.train.images[:200].astype("float32") / 255, **settings)
 
 
 def predict(model, files):

@@ -20,36 +20,51 @@ import numpy as np
 import tensorflow as tf
 
 from app import verification
+from app.checksums import write_checksums
 from app.errors import HandgradError, UsageError
+from app.folding import count_norms, folded
+from app.formats import check_format, converted
 from app.layer_view import activations, write_layers
-from app.model_card import model_card, write_card
-from app.serving import versions
-from custom_layers.gradient import forward_only
+from app.model_card import model_card, of_file, write_card
+from app.models import served
+from app.signatures import with_features, write_saved_model
+from app.warmup import write_warmup
 
 _ASIDE = ".writing-"
-# ITU-R 601, as Pillow converts colour to grey.
-_LUMA = (0.299, 0.587, 0.114)
 
 
 def export(model, *, name, class_names, to="saved_models", card, sample_images,
+           format="savedmodel", dtype="float32", calibration_images=None,
            with_activations=False):
-    """Writes the next version of `name` below `to`, and returns its folder.
+    """Writes the next version of `name` below `to`, and returns its folder, or its file.
 
-    The SavedModel has two signatures, `serving_default` (`images`: float32 in [0, 1], NHWC)
-    and `image_bytes` (`image_bytes`: encoded files, decoded and resized as `app.images` does).
-    Both return `probabilities`, `label` and `score`. The labels lie in `assets/labels.txt`, the
-    model card in `assets.extra/`.
+    The SavedModel has the signatures `serving_default` (`images`: float32 in [0, 1], NHWC) and
+    `image_bytes` (`image_bytes`: encoded files, decoded and resized as `app.images` does), which
+    return `probabilities`, `label` and `score`; `features` (`images`), which returns what the
+    last layer with weights is given, if there is one such layer; and `classify` (`inputs`:
+    serialized `tf.Example`s with `image_bytes`) for TensorFlow Serving's method of this name,
+    which returns `classes` and `scores`.
+
+    Batch normalisation is folded into the layers before it (`app.folding`), and the weights are
+    constants of the graph up to a size (`app.signatures`). The labels lie in `assets/labels.txt`;
+    the model card, requests to warm up with (`app.warmup`) and the sums of all files
+    (`app.checksums`) in `assets.extra/`.
 
     Args:
         model: a Keras model from images (N, H, W, C) in [0, 1] to logits (N, classes). It is
-            exported as it predicts: dropout and augmentation are off.
+            exported as it predicts: dropout, augmentation and auxiliary outputs are off.
         name: letters, digits, `.`, `_` and `-`, not digits alone.
         class_names: the label of each class.
         card: what is known of the model (data set, metrics, hyper-parameters), for its card.
         sample_images: float32 (n, H, W, C) in [0, 1]. The check predicts them; their size is
             the size of the export's images.
-        with_activations: a third signature, `activations`, returns the output of each layer, and
-            `assets.extra/layers.json` tells what it is computed from (`app.layer_view`).
+        format: `"savedmodel"`, `"onnx"` or `"litert"`: `app.formats`. The last two are files,
+            `VERSION.onnx` and `VERSION.tflite`, with a model card beside.
+        dtype: of `"litert"`: `"float32"`, `"float16"` or `"int8"`.
+        calibration_images: like `sample_images`; what the ranges for `"int8"` are taken from.
+        with_activations: of `"savedmodel"`: the signature `activations` returns the output of each
+            layer, and `assets.extra/layers.json` tells what it is computed from
+            (`app.layer_view`). The weights are stored once more for it.
 
     Raises:
         UsageError: where an argument is wrong.
@@ -59,18 +74,28 @@ def export(model, *, name, class_names, to="saved_models", card, sample_images,
     _check_name(name)
     _check_classes(class_names)
     _check_samples(sample_images)
+    check_format(format, dtype)
+    if getattr(model, "outputs", None):  # a subclass of Model has none
+        model = served(model)
     pixels = np.round(np.asarray(sample_images) * 255).astype(np.uint8)
     reference = _reference(model, pixels, class_names)
     shape = pixels.shape[1:]
     folder = Path(to) / name
     try:
+        network = _folded(model, reference)
+        known = model_card(model, name, class_names, shape,
+                           {**card, "folded": count_norms(model) - count_norms(network)})
         with _writing(folder) as aside:
+            if format != "savedmodel":
+                file = converted(network, shape, aside, format, dtype, calibration_images,
+                                 reference)
+                return _publish_file(file, folder, {**known, **of_file(known, format, dtype)})
             more = {"activations": activations(model, shape)} if with_activations else {}
-            _write(model, class_names, shape, aside, more)
+            write_saved_model(network, class_names, shape, aside, more)
             _verify(aside, reference)
             if with_activations:
                 write_layers(model, shape, aside / "model" / "assets.extra")
-            known = model_card(model, name, class_names, shape, card)
+            write_warmup(aside / "model" / "assets.extra", name, shape)
             return _publish(aside / "model", folder, known)
     except HandgradError:
         raise
@@ -117,7 +142,8 @@ def _reference(model, pixels, class_names):
     images = (pixels / 255).astype(np.float32)
     # On the CPU, as the check: a GPU's TensorFloat-32 differs by more than is allowed.
     with tf.device("CPU"):
-        probabilities = tf.nn.softmax(_logits(model, images)).numpy()
+        logits, *features = with_features(model)(images)
+        probabilities = tf.nn.softmax(logits).numpy()
     if probabilities.shape != (len(images), len(class_names)):
         raise UsageError(
             f"The model must return one logit for each of the {len(class_names)} classes. "
@@ -136,11 +162,20 @@ def _reference(model, pixels, class_names):
         "labels": np.array(class_names, str),
         # TensorFlow fuses operations, and so rounds to half precision at other places.
         "tolerance": 2e-2 if half else 1e-5,
+        **({"features": features[0].numpy()} if features else {}),
     }
 
 
-def _logits(model, images):
-    return tf.cast(model(images, training=False), tf.float32)
+def _folded(model, reference):
+    """The model without the normalisation that folds away, or as it is where that is not equal."""
+    candidate = folded(model)
+    with tf.device("CPU"):
+        logits, *features = with_features(candidate)(reference["images"])
+    found = {"probabilities": tf.nn.softmax(logits).numpy(),
+             **({"features": features[0].numpy()} if features else {})}
+    equal = all(verification.distance(found[key], reference[key]) <= reference["tolerance"]
+                for key in found)
+    return candidate if equal else model
 
 
 @contextmanager
@@ -170,59 +205,6 @@ def _writing(folder):
             folder.rmdir()
 
 
-def _write(model, class_names, shape, aside, more):
-    """Writes the SavedModel of `model` to `aside/model`, with `more` signatures."""
-    labels = aside / "labels.txt"
-    labels.write_text("\n".join(class_names) + "\n", encoding="utf-8")
-    names = tf.constant(list(class_names))
-
-    @tf.function(input_signature=[tf.TensorSpec((None, *shape), tf.float32, name="images")])
-    def predict(images):
-        probabilities = tf.nn.softmax(_logits(model, images))
-        return {
-            "probabilities": probabilities,
-            "label": tf.gather(names, tf.argmax(probabilities, axis=-1)),
-            "score": tf.reduce_max(probabilities, axis=-1),
-        }
-
-    @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, name="image_bytes")])
-    def predict_encoded(image_bytes):
-        images = tf.map_fn(
-            lambda contents: _decode(contents, *shape),
-            image_bytes,
-            fn_output_signature=tf.TensorSpec(shape, tf.float32),
-        )
-        return predict(images)
-
-    # Not the Keras model: tracked as well, it would store every weight a second time.
-    module = tf.Module()
-    module.labels = tf.saved_model.Asset(str(labels))
-    with forward_only():
-        module.weights = list(predict.get_concrete_function().variables)
-        tf.saved_model.save(
-            module,
-            str(aside / "model"),
-            signatures={"serving_default": predict, "image_bytes": predict_encoded, **more},
-            options=tf.saved_model.SaveOptions(experimental_custom_gradients=False),
-        )
-
-
-def _decode(contents, height, width, channels):
-    """An encoded image as float32 (height, width, channels) in [0, 1], as `app.images` does."""
-    image = tf.io.decode_image(contents, expand_animations=False)
-    size = tf.shape(image)
-    box_height = tf.clip_by_value(size[1] * height // width, 1, size[0])
-    box_width = tf.clip_by_value(size[0] * width // height, 1, size[1])
-    top, left = (size[0] - box_height) // 2, (size[1] - box_width) // 2
-    image = image[top:top + box_height, left:left + box_width]
-    image = tf.image.resize(image, (height, width), antialias=True)
-    # One or two channels are grey and alpha, three or four are RGB and alpha.
-    image = tf.gather(image, tf.where(size[2] > 2, [0, 1, 2], [0, 0, 0]), axis=-1)
-    if channels == 1:
-        image = tf.reduce_sum(image * _LUMA, axis=-1, keepdims=True)
-    return image / 255
-
-
 def _verify(aside, reference):
     """Runs `app.verification` over the SavedModel in `aside`, in a fresh process."""
     file = aside / "reference.npz"
@@ -242,8 +224,9 @@ def _verify(aside, reference):
 def _publish(written, folder, card):
     """Moves `written` to the next version in `folder`, and returns that."""
     while True:
-        version = max(versions(folder), default=0) + 1
+        version = _next(folder)
         write_card({"name": card["name"], "version": version, **card}, written / "assets.extra")
+        write_checksums(written)
         _flush(written)
         try:
             os.rename(written, folder / str(version))
@@ -254,6 +237,29 @@ def _publish(written, folder, card):
         else:
             _fsync(folder)
             return folder / str(version)
+
+
+def _publish_file(written, folder, card):
+    """Moves a file to `VERSION` with its suffix in `folder`, a card beside; returns that."""
+    while True:
+        version = _next(folder)
+        target = folder / f"{version}{written.suffix}"
+        write_card({"name": card["name"], "version": version, **card}, written.parent)
+        _flush(written.parent)
+        try:
+            # Unlike a rename, it fails where the card of another export is.
+            os.link(written.parent / "model_card.json", target.with_suffix(target.suffix + ".json"))
+        except FileExistsError:
+            continue
+        os.rename(written, target)
+        _fsync(folder)
+        return target
+
+
+def _next(folder):
+    """The first number that no version has, a folder or a file as `3.onnx`."""
+    numbers = (name.split(".")[0] for name in os.listdir(folder))
+    return max((int(n) for n in numbers if n.isascii() and n.isdecimal()), default=0) + 1
 
 
 def _flush(folder):

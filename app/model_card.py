@@ -31,11 +31,17 @@ def model_card(model, name, class_names, image_shape, given):
         "inputs": {
             "serving_default": f"images: float32 in [0, 1], {('batch', *image_shape)}",
             "image_bytes": "image_bytes: string, encoded image files, ('batch',)",
+            "features": f"images: as of serving_default, {('batch', *image_shape)}",
+            "classify": "inputs: string, serialized tf.Examples with image_bytes, ('batch',)",
         },
         "outputs": {
             "probabilities": f"float32, ('batch', {len(class_names)})",
             "label": "string, the most probable class, ('batch',)",
             "score": "float32, its probability, ('batch',)",
+            "features": "float32, what the last layer with weights is given (signature features; "
+                        "an ensemble has none)",
+            "classes, scores": f"string and float32, ('batch', {len(class_names)}) (signature "
+                               "classify)",
         },
         "preprocessing": PREPROCESSING,
         "limits": list(LIMITS),
@@ -43,6 +49,17 @@ def model_card(model, name, class_names, image_shape, given):
             "python": platform.python_version(),
             **{package: version(package) for package in ("handgrad", "tensorflow", "keras")},
         },
+    }
+
+
+def of_file(card, format, dtype):
+    """What differs in the card of an .onnx or .tflite file, which has one input and one output."""
+    return {
+        "format": format,
+        "dtype": dtype,
+        "inputs": {"images": card["inputs"]["serving_default"].removeprefix("images: ")},
+        "outputs": {"probabilities": card["outputs"]["probabilities"]},
+        "preprocessing": "None: the images are given as they are to be seen.",
     }
 
 

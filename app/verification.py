@@ -2,8 +2,9 @@
 
 `app.export` runs this file as a program, in a fresh process: `verification.py FOLDER REFERENCE`.
 FOLDER holds the SavedModel, REFERENCE is an .npz of `images` (float32 in [0,1]), `pixels` (the
-same as uint8), and what the model itself makes of them: `probabilities` and `labels`, with the
-`tolerance`. The process ends with 0, or with 1 and the reason as the last line on stderr.
+same as uint8), and what the model itself makes of them: `probabilities`, `labels` and perhaps
+`features`, with the `tolerance`. The process ends with 0, or with 1 and the reason as the last
+line on stderr.
 """
 
 import re
@@ -15,38 +16,67 @@ BLOCKED = ("keras", "custom_layers", "app", "tuning")
 
 
 def verify(folder, reference):
-    """Loads the SavedModel and runs both signatures; raises AssertionError where they differ."""
+    """Loads the SavedModel and runs its signatures; raises AssertionError where they differ."""
     import tensorflow as tf
 
     model = tf.saved_model.load(folder)
     with np.load(reference) as arrays:
         expected = dict(arrays)
+    expected["score"] = expected["probabilities"].max(axis=-1)
+    images = tf.constant(expected["images"])
     encoded = [tf.io.encode_png(image) for image in expected["pixels"]]
+
+    def run(signature, **inputs):
+        outputs = model.signatures[signature](**inputs)
+        return {key: value.numpy() for key, value in outputs.items()}
+
     for name, inputs in {
-        "serving_default": {"images": tf.constant(expected["images"])},
+        "serving_default": {"images": images},
         "image_bytes": {"image_bytes": tf.stack(encoded)},
     }.items():
-        outputs = model.signatures[name](**inputs)
-        _compare(name, {key: value.numpy() for key, value in outputs.items()}, expected)
+        _compare(name, run(name, **inputs), expected)
+    examples = tf.constant([_example(tf, png.numpy()) for png in encoded])
+    _compare_classify(run("classify", inputs=examples), expected)
+    if "features" in expected:
+        _near("features", run("features", images=images), "features", expected)
+
+
+def distance(value, wanted):
+    """The largest difference, relative to values above 1."""
+    return np.max(np.abs(value - wanted), initial=0) / max(1, np.max(np.abs(wanted), initial=0))
+
+
+def _near(signature, outputs, name, expected, of=None):
+    difference = distance(outputs[name], expected[of or name])
+    # Written so that a NaN fails.
+    if not difference <= float(expected["tolerance"]):
+        raise AssertionError(
+            f"`{name}` of signature `{signature}` is {difference:.2g} away from the model's, "
+            f"allowed is {float(expected['tolerance']):.0e}"
+        )
 
 
 def _compare(signature, outputs, expected):
-    probabilities, tolerance = expected["probabilities"], float(expected["tolerance"])
-    for name, value, wanted in (
-        ("probabilities", outputs["probabilities"], probabilities),
-        ("score", outputs["score"], probabilities.max(axis=-1)),
-    ):
-        difference = np.abs(value - wanted).max()
-        # Written so that a NaN fails.
-        if not difference <= tolerance:
-            raise AssertionError(
-                f"`{name}` of signature `{signature}` is {difference:.2g} away from the model's, "
-                f"allowed is {tolerance:.0e}"
-            )
+    for name in ("probabilities", "score"):
+        _near(signature, outputs, name, expected)
     best = outputs["probabilities"].argmax(axis=-1)
     wrong = outputs["label"] != np.char.encode(expected["labels"], "utf-8")[best]
     if wrong.any():
         raise AssertionError(f"`label` of signature `{signature}` is not the most probable class")
+
+
+def _compare_classify(outputs, expected):
+    _near("classify", outputs, "scores", expected, of="probabilities")
+    labels = np.char.encode(expected["labels"], "utf-8")
+    if (outputs["classes"] != np.broadcast_to(labels, outputs["scores"].shape)).any():
+        raise AssertionError("`classes` of signature `classify` are not the labels")
+
+
+def _example(tf, png):
+    """A serialized tf.Example of an encoded image."""
+    value = tf.train.Feature(bytes_list=tf.train.BytesList(value=[png]))
+    features = tf.train.Features(feature={"image_bytes": value})
+    return tf.train.Example(features=features).SerializeToString()
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@
 import numpy as np
 import tensorflow as tf
 
+from app.checksums import FILE, differing
 from app.image_header import count_pixels
-from app.server import sums
 from app.server.errors import RestError, of_tensorflow
 from app.server.signatures import read
 
@@ -30,8 +30,8 @@ class Loaded:
     def __init__(self, folder):
         self.folder, self.name, self.version = folder, folder.parent.name, int(folder.name)
         self.batchers, self.viewer = {}, None
-        if (folder / sums.FILE).exists():
-            sums.check(folder)
+        if (folder / FILE).exists() and (wrong := differing(folder)):
+            raise ValueError(f"{wrong[0]} is not what was exported: see {FILE}")
         try:
             self.signatures, self.metadata = read(folder)
             # Held, since the signatures do not keep the variables alive.

@@ -4,9 +4,9 @@ import threading
 import time
 from pathlib import Path
 
+from app.checksums import FILE
 from app.errors import UsageError
 from app.runs import read_json
-from app.server import sums
 from app.server.errors import RestError
 from app.server.loaded import Loaded
 from app.serving import versions
@@ -96,7 +96,7 @@ class Model:
         changed, version.files = files != version.files, files
         if changed:
             version.failed_at = None
-            if not (folder / sums.FILE).exists():
+            if not (folder / FILE).exists():
                 return False  # perhaps it is being copied: it has no list of its files
         if version.failed_at is not None and time.monotonic() < version.failed_at + AGAIN:
             return False
