@@ -1,12 +1,12 @@
 """The models of a folder: their versions come and go while the server runs."""
 
+import json
 import threading
 import time
 from pathlib import Path
 
 from app.checksums import FILE
 from app.errors import UsageError
-from app.runs import read_json
 from app.server.errors import RestError
 from app.server.loaded import Loaded
 from app.serving import versions
@@ -126,7 +126,7 @@ class Model:
     def _read_labels(self):
         path = self.folder / LABELS
         try:
-            labels = read_json(path) if path.exists() else {}
+            labels = json.loads(path.read_text()) if path.exists() else {}
             self.labels = {str(label): int(number) for label, number in labels.items()}
         except Exception:  # half written, or no such thing: those of before stay
             return

@@ -1,0 +1,254 @@
+"""`handgrad serve` under load, beside itself without batching and beside LitServe.
+
+    python -m benchmarks.serving [write]
+
+Clients and server share the machine; all servers of a network run at once and are asked in turn,
+in several rounds, so that noise hits all alike.
+"""
+
+import argparse
+import asyncio
+import base64
+import contextlib
+import json
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import tensorflow as tf
+
+from app.export import export
+from app.models import build
+from benchmarks.__main__ import machine
+from benchmarks.lean_page import lines
+
+NETWORKS = {"lenet5": (28, 28, 1), "resnet20": (32, 32, 3)}
+CLIENTS, ROUNDS, SECONDS = 32, 3, 4.0
+LOADS = (1, 2, 4)  # times the load that can be borne
+PAGE, FIGURES = (Path(__file__).with_name(f"SERVING.{suffix}") for suffix in ("md", "json"))
+INTRODUCTION = f"""\
+# Serving
+
+Made by `python -m benchmarks.serving write`: an export with weights as they are drawn, served on
+the loopback, asked by one process of Python for one image a request. Rates are answers a second
+with {CLIENTS} clients, medians of {ROUNDS} rounds; every server in the same run, in turn."""
+
+
+def exported(name, folder):
+    """The folder of a version."""
+    shape = NETWORKS[name]
+    images = np.random.default_rng(0).random((8, *shape), np.float32)
+    model = build(name, shape, 10, statistics=((0.5,) * shape[-1], (0.25,) * shape[-1]))
+    return export(model, name=name, class_names=list("0123456789"), to=folder, card={},
+                  sample_images=np.round(images * 255).astype("float32") / 255)
+
+
+def requests(name):
+    """The bodies of a request, {form: (path's end, bytes)}."""
+    image = np.random.default_rng(1).integers(0, 256, NETWORKS[name], np.uint8)
+    png = base64.b64encode(tf.io.encode_png(image).numpy()).decode()
+    floats = {"instances": [np.round(image / 255, 4).tolist()]}
+    encoded = {"signature_name": "image_bytes", "instances": [{"b64": png}]}
+    return {"floats": json.dumps(floats).encode(), "PNG": json.dumps(encoded).encode()}
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@contextlib.contextmanager
+def started(command, port, path, body):
+    """A server in a process, once it answers."""
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        until = time.monotonic() + 90
+        while time.monotonic() < until:
+            with contextlib.suppress(OSError, IndexError, asyncio.IncompleteReadError):
+                times, failed, _ = asyncio.run(closed(port, path, body, 1, 0.2))
+                if times and not failed:
+                    break
+            time.sleep(0.2)
+        else:
+            raise RuntimeError(f"{command} does not answer")
+        yield port
+    finally:
+        process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(20)
+        process.kill()
+
+
+async def asked(reader, writer, head, body):
+    """The status of one request."""
+    writer.write(head + body)
+    status = int((await reader.readline()).split()[1])
+    size = 0
+    while (line := await reader.readline()) != b"\r\n":
+        name, _, value = line.partition(b":")
+        if name.lower() == b"content-length":
+            size = int(value)
+    await reader.readexactly(size)
+    return status
+
+
+def head_of(path, body):
+    return (f"POST {path} HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n"
+            f"content-length: {len(body)}\r\n\r\n").encode()
+
+
+async def closed(port, path, body, clients, seconds):
+    """(seconds of each answer, how many failed, the time) of clients that ask again and again."""
+    times, failed, head = [], 0, head_of(path, body)
+    began = time.perf_counter()
+
+    async def client():
+        nonlocal failed
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        while time.perf_counter() - began < seconds:
+            start = time.perf_counter()
+            if await asked(reader, writer, head, body) == 200:
+                times.append(time.perf_counter() - start)
+            else:
+                failed += 1
+        writer.close()
+
+    await asyncio.gather(*(client() for _ in range(clients)))
+    return times, failed, time.perf_counter() - began
+
+
+async def open_loop(port, path, body, rate, seconds):
+    """(seconds of each answer, refused, lost): requests come at their times, whatever happens."""
+    times, refused, lost, head = [], 0, 0, head_of(path, body)
+    idle, tasks = [], set()
+
+    async def one():
+        nonlocal refused, lost
+        start = time.perf_counter()
+        try:
+            link = idle.pop() if idle else await asyncio.open_connection("127.0.0.1", port)
+            status = await asyncio.wait_for(asked(*link, head, body), 30)
+            idle.append(link)
+        except (OSError, TimeoutError, IndexError, asyncio.IncompleteReadError):
+            lost += 1
+            return
+        if status == 200:
+            times.append(time.perf_counter() - start)
+        else:
+            refused += status == 503
+            lost += status != 503
+
+    began, sent = time.perf_counter(), 0
+    while (now := time.perf_counter() - began) < seconds:
+        while sent < now * rate:
+            task = asyncio.ensure_future(one())
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+            sent += 1
+        await asyncio.sleep(0.001)
+    await asyncio.gather(*tasks)
+    for _, writer in idle:
+        writer.close()
+    return times, refused, lost
+
+
+def bare(version, name):
+    """Seconds of a call of the loaded function, for a request of floats."""
+    model = tf.saved_model.load(str(version))
+    predict = model.signatures["serving_default"]
+    image = tf.zeros((1, *NETWORKS[name]))
+    times = []
+    for _ in range(400):
+        begin = time.perf_counter()
+        {k: v.numpy() for k, v in predict(images=image).items()}
+        times.append(time.perf_counter() - begin)
+    return median(times[50:])
+
+
+def measured(name):
+    """The figures of a network."""
+    bodies, found = requests(name), {}
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+        version = exported(name, folder)
+        path, ports = f"/v1/models/{name}:predict", {}
+        serve = [sys.executable, "-m", "app.cli", "serve", folder, "--port"]
+        peer = [sys.executable, str(Path(__file__).with_name("serving_peer.py")), str(version)]
+        for server, command, more, at in (
+                ("batching", serve, [], path), ("without", serve, ["--batch", "1"], path),
+                ("LitServe", peer, ["32"], "/predict")):
+            port = free_port()
+            ports[server] = (stack.enter_context(started(
+                [*command, str(port), *more], port, at, bodies["floats"])), at)
+        calls, latency = [], []
+        for _ in range(ROUNDS):
+            calls.append(bare(version, name))
+            latency.append(median(asyncio.run(
+                closed(*ports["batching"], bodies["floats"], 1, 2.0))[0]))
+        found["bare_ms"], found["request_ms"] = median(calls) * 1e3, median(latency) * 1e3
+        for form, body in bodies.items():
+            rates = {server: [] for server in ports if form == "floats" or server != "LitServe"}
+            for _ in range(ROUNDS):
+                for server in rates:
+                    times, failed, took = asyncio.run(
+                        closed(*ports[server], body, CLIENTS, SECONDS))
+                    if failed:
+                        raise RuntimeError(f"{server}: {failed} requests failed")
+                    rates[server].append(len(times) / took)
+            found[form] = {server: median(values) for server, values in rates.items()}
+        found["loads"] = {}
+        for times_as_much in LOADS:
+            rate = times_as_much * 0.8 * found["floats"]["batching"]
+            times, refused, lost = asyncio.run(
+                open_loop(*ports["batching"], bodies["floats"], rate, 2 * SECONDS))
+            found["loads"][str(times_as_much)] = {
+                "rate": rate, "answered": len(times) / (2 * SECONDS), "refused": refused,
+                "lost": lost, "p50_ms": 1e3 * float(np.percentile(times, 50)),
+                "p99_ms": 1e3 * float(np.percentile(times, 99))}
+    return found
+
+
+def page(figures, by):
+    rows, loads = [], []
+    for name, found in figures.items():
+        rates = found["floats"]
+        rows.append((name, f"{found['bare_ms']:.2f}", f"{found['request_ms']:.2f}",
+                     f"{found['request_ms'] - found['bare_ms']:.2f}",
+                     *(f"{rates[s]:.0f}" for s in ("batching", "without", "LitServe")),
+                     f"{rates['batching'] / rates['without']:.2f}",
+                     f"{rates['batching'] / rates['LitServe']:.2f}",
+                     f"{found['PNG']['batching']:.0f}", f"{found['PNG']['without']:.0f}"))
+        loads += [(name, f"{n}x", f"{load['rate']:.0f}", f"{load['answered']:.0f}",
+                   str(load["refused"]), str(load["lost"]), f"{load['p50_ms']:.0f}",
+                   f"{load['p99_ms']:.0f}") for n, load in found["loads"].items()]
+    header = ("network", "bare call, ms", "request, ms", "beyond it, ms", "batching", "without",
+              "LitServe", "of without", "of LitServe", "PNG, batching", "PNG, without")
+    return "\n".join([
+        INTRODUCTION, "", f"Machine: {by}", "", *lines(header, rows), "",
+        "Under more load than can be borne, one sends and does not wait: 1x is 0.8 of the rate "
+        "above. What does not fit into the queue is refused at once by status 503.", "",
+        *lines(("network", "load", "sent a second", "answered", "refused", "lost", "p50, ms",
+                "p99, ms"), loads)]) + "\n"
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.serving", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("write", nargs="?", choices=["write"],
+                        help=f"keep the figures in {PAGE.name}")
+    write = parser.parse_args(arguments).write
+    figures = {name: measured(name) for name in NETWORKS}
+    text = page(figures, machine())
+    print(text)
+    if write:
+        PAGE.write_text(text)
+        FIGURES.write_text(json.dumps(figures, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
