@@ -222,7 +222,8 @@ def draw(figures):
                 axes.plot(range(1, len(curve) + 1), curve, color="grey", linestyle=":", zorder=0,
                           label=strategy)
             else:
-                axes.plot(range(1, len(curve) + 1), curve, label=strategy)
+                axes.plot(range(1, len(curve) + 1), curve, label=strategy,
+                          color={RANDOM: "black", OPTUNA: "goldenrod"}.get(strategy))
         lowest = min(median_curve(list(r.values()))[min(9, BUDGET)] for r in found.values())
         axes.set(title=case, xlabel="epochs trained in all", ylim=(lowest, None),
                  ylabel="best validation accuracy so far")

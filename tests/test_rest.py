@@ -1,9 +1,11 @@
 """The REST interface, case by case, as TensorFlow Serving documents it and tests its own."""
 
+import asyncio
 import base64
 import json
 import math
 import re
+import time
 
 import numpy as np
 import pytest
@@ -169,7 +171,7 @@ def test_urls_that_are_answered(client, path, expected):
     ({"instances": [[1.0, 2.0], [[1.0, 2.0]]]}, "Expecting shape [2] but got: [1, 2]"),
     ({"instances": [[[1.0], [2.0, 3.0]]]}, "unexpected size: 2 at level: 1"),
     ({"instances": [[1.0, [2.0]]]}, "unexpected level"),
-    ({"instances": [[[1.0], 2.0]]}, "found where a list is expected"),
+    ({"instances": [[[1.0], 2.0]]}, "unexpected level: 1, beside 2.0"),
     ({"instances": [10**400]}, "too large for float32"),
     ({"inputs": {}}, "Missing named input: x in 'inputs' object."),
     ({"inputs": {"y": [1.0]}}, "Missing named input: x in 'inputs' object."),
@@ -446,3 +448,52 @@ def test_a_body_in_pieces_and_one_too_large(client):
     assert status == 200 and len(answer["predictions"]) == 1000
     status, answer = client.json("POST", "/v1/models/half:predict", b" " * 1_000_001, pieces=9)
     assert status == 413 and "1000001 bytes, more than the 1000000" in answer["error"]
+
+
+def test_a_full_queue_and_requests_that_share_calls(folder):
+    """Of 40 requests at once, 9 go into calls and the others are refused at once."""
+    models = Models(folder / "half")
+    models.look()
+    models.look()
+    rest = Rest(models, Options(batch=4, queue=9))
+    client, calls = Client(rest), []
+    loaded = models.get("half")
+    call = loaded.call
+
+    def counted(signature, inputs):
+        calls.append(len(inputs["x"]))
+        time.sleep(0.2)
+        return call(signature, inputs)
+
+    loaded.call = counted
+
+    async def ask_all():
+        return await asyncio.gather(*(client.asked(
+            "POST", "/v1/models/half:predict", {"instances": [float(i)]}) for i in range(40)))
+
+    answers = asyncio.run(ask_all())
+    answered = [json.loads(body)["predictions"] for status, _, body in answers if status == 200]
+    assert answered == [[i / 2 + 3] for i in range(9)] and calls == [4, 4, 1]
+    refused = [json.loads(body)["error"] for status, _, body in answers if status == 503]
+    assert len(refused) == 31 and all("queue is full" in message for message in refused)
+
+
+def test_one_bad_image_fails_no_other(client):
+    """Though they share a call."""
+    async def ask_all():
+        cut = png(9, 9)[:-25]
+        return await asyncio.gather(*(client.asked(
+            "POST", "/v1/models/pictures:predict", {"instances": [b64(contents)]})
+            for contents in (png(2, 2), png(3, 3), cut, png(4, 4))))
+
+    assert [status for status, _, _ in asyncio.run(ask_all())] == [200, 200, 400, 200]
+
+
+def test_a_request_that_takes_too_long(folder):
+    models = Models(folder / "half")
+    models.look()
+    models.look()
+    client = Client(Rest(models, Options(timeout=0.1)))
+    models.get("half").call = lambda *given: time.sleep(0.5)
+    status, answer = client.json("POST", "/v1/models/half:predict", {"instances": [1.0]})
+    assert status == 504 and "Timed out after 0.1 seconds" in answer["error"]

@@ -1,12 +1,16 @@
 """Dynamic batching: requests that come while a call runs share the next one."""
 
 import asyncio
+import math
 import time
 from collections import deque
 
 import numpy as np
 
 from app.server.errors import RestError
+
+SHORT = 0.01  # seconds of a call that is not worth another thread
+TURNS = 3  # of the event loop: what a request needs from its socket to the queue
 
 
 class _Waiting:
@@ -23,29 +27,27 @@ class Batcher:
     """The calls of one signature of one version.
 
     Args:
-        call: of {input: array} to {output: array}; it runs in a thread of `pool`.
+        call: of {input: array} to {output: array}; it runs in a thread of `pool`, or where it is
+            short in the event loop itself: two changes of thread take longer.
         size: rows of a call at most, but for a single request of more.
         wait: seconds that a call waits for more rows. Without it, whatever waits while a call
             runs goes into the next one.
-        queue: requests that may wait; more are refused at once.
         parallel: calls at a time.
         seen: told the rows of each call.
     """
 
-    def __init__(self, call, pool, *, size=32, wait=0.0, queue=256, parallel=1, seen=None):
+    def __init__(self, call, pool, *, size=32, wait=0.0, parallel=1, seen=None):
         self.call, self.pool, self.size, self.wait = call, pool, size, wait
-        self.queue, self.parallel, self.seen = queue, parallel, seen
+        self.parallel, self.seen = parallel, seen
         self.waiting, self.running = deque(), 0
+        self.last = math.inf, 1  # seconds and rows of the last call
 
     async def run(self, inputs, timeout):
         """The outputs for a request's inputs.
 
         Raises:
-            RestError: where the queue is full, the time is over, or the call fails.
+            RestError: where the time is over, or the call fails.
         """
-        if len(self.waiting) >= self.queue:
-            raise RestError(f"The batch scheduling queue is full: {self.queue} requests wait",
-                            "UNAVAILABLE")
         request = _Waiting(inputs, time.monotonic() + timeout)
         self.waiting.append(request)
         if self.running < self.parallel:
@@ -61,15 +63,16 @@ class Batcher:
         """Calls until nothing waits."""
         try:
             while self.waiting:
-                if self.wait:
-                    await self._gather()
+                await self._gather()
                 if batch := self._taken():
                     await self._run(batch)
         finally:
             self.running -= 1
 
     async def _gather(self):
-        """Waits until a call is full, or its time is over."""
+        """Lets in what has come already; waits until a call is full, or its time is over."""
+        for _ in range(TURNS):
+            await asyncio.sleep(0)
         until = time.monotonic() + self.wait
         while sum(r.rows for r in self.waiting) < self.size and time.monotonic() < until:
             await asyncio.sleep(min(0.0005, self.wait))
@@ -115,7 +118,17 @@ class Batcher:
     async def _called(self, inputs, rows):
         if self.seen:
             self.seen(rows)
-        return await asyncio.get_running_loop().run_in_executor(self.pool, self.call, inputs)
+        seconds, before = self.last
+        if seconds * max(1, rows / before) < SHORT:
+            return self._timed(inputs, rows)
+        return await asyncio.get_running_loop().run_in_executor(
+            self.pool, self._timed, inputs, rows)
+
+    def _timed(self, inputs, rows):
+        began = time.perf_counter()
+        outputs = self.call(inputs)
+        self.last = time.perf_counter() - began, max(1, rows)
+        return outputs
 
 
 def _joined(batch):

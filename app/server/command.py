@@ -1,6 +1,7 @@
 """`handgrad serve`: the models of a folder over HTTP, until SIGTERM or Ctrl-C."""
 
 import asyncio
+import re
 import signal
 
 import uvicorn
@@ -49,11 +50,18 @@ def serve(folder, *, host="127.0.0.1", port=8501, latest=1, options=Options()):
 
 def application(models, options=Options()):
     """The ASGI application: the page at `/`, and beside it the REST interface."""
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    if options.page and not options.token:  # which a browser would not send
-        app.include_router(page_router(ServedViewers(models)))
-    app.mount("/", Rest(models, options))
-    return app
+    rest = Rest(models, options)
+    if not options.page or options.token:  # which a browser would not send
+        return rest
+    page = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    page.include_router(page_router(ServedViewers(models)))
+
+    async def either(scope, receive, send):
+        # Not by a mount, whose layers take as long as the rest of a request.
+        of_page = scope["type"] != "http" or re.match("/$|/page/", scope["path"])
+        await (page if of_page else rest)(scope, receive, send)
+
+    return either
 
 
 class Protocol(HttpToolsProtocol):

@@ -152,22 +152,20 @@ def array(value, tensor):
 def _flattened(value):
     """(shape, the values one after the other) of nested lists of equal lengths."""
     level, shape = [value], []
-    while level and type(level[0]) is list:
-        size = len(level[0])
-        for item in level:
-            if type(item) is not list:
-                raise RestError(f"JSON Value: {_told(item)} found where a list is expected, at "
-                                f"level: {len(shape)}")
-            if len(item) != size:
-                raise RestError(f"Encountered list at unexpected size: {len(item)} at level: "
-                                f"{len(shape)} expected size: {size}")
-        shape.append(size)
+    while list in (kinds := set(map(type, level))):
+        if len(kinds) > 1:
+            raise RestError(f"Encountered list at unexpected level: {len(shape)}, beside "
+                            f"{_told(next(item for item in level if type(item) is not list))}")
+        sizes = set(map(len, level))
+        if len(sizes) > 1:
+            size, other = len(level[0]), next(n for n in map(len, level) if n != len(level[0]))
+            raise RestError(f"Encountered list at unexpected size: {other} at level: "
+                            f"{len(shape)} expected size: {size}")
+        shape += sizes
         if len(shape) > _DEEPEST:
             raise RestError(f"Encountered list at unexpected level: {len(shape)} expected < "
                             f"{_DEEPEST + 1}")
         level = list(chain.from_iterable(level))
-    if any(kind is list for kind in set(map(type, level))):
-        raise RestError(f"Encountered list at unexpected level: {len(shape)}")
     return tuple(shape), level
 
 

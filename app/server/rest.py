@@ -51,6 +51,7 @@ class Rest:
     def __init__(self, models, options=Options()):
         self.models, self.options, self.metrics = models, options, Metrics(models)
         self.pool = ThreadPoolExecutor(options.threads + 1)
+        self.inside = 0  # requests that wait for a call or its end
 
     async def __call__(self, scope, receive, send):
         if scope["type"] != "http":
@@ -138,14 +139,20 @@ class Rest:
 
     async def _called(self, name, version, label, method, headers, receive):
         body = await self._body(headers, receive)
+        if self.inside >= self.options.queue:  # before any work is done for it
+            raise RestError(f"{self.inside} requests wait already: the queue is full",
+                            "UNAVAILABLE")
         asked, method = _named(name, version, label), method.lower()
         if len(body) <= _IN_THREADS:
             made = self._parsed(body, asked, method)
         else:
             made = await self._in_thread(self._parsed, body, asked, method)
         loaded, signature, inputs, encode = made
-        batcher = self._batcher(loaded, signature)
-        outputs = await batcher.run(inputs, self.options.timeout)
+        self.inside += 1
+        try:
+            outputs = await self._batcher(loaded, signature).run(inputs, self.options.timeout)
+        finally:
+            self.inside -= 1
         large = sum(value.size for value in outputs.values()) > _IN_THREADS // 8
         answer = await self._in_thread(encode, outputs) if large else encode(outputs)
         return answer, [(b"model-version", str(loaded.version).encode())]
@@ -171,7 +178,7 @@ class Rest:
             options, batched = self.options, signature.batched and self.options.batch > 1
             made[signature.name] = Batcher(
                 partial(loaded.call, signature), self.pool, size=options.batch if batched else 1,
-                wait=options.wait if batched else 0, queue=options.queue,
+                wait=options.wait if batched else 0,
                 parallel=1 if batched else options.threads, seen=self.metrics.rows)
         return made[signature.name]
 
