@@ -11,6 +11,8 @@ import asyncio
 import base64
 import contextlib
 import json
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -66,7 +68,8 @@ def free_port():
 @contextlib.contextmanager
 def started(command, port, path, body):
     """A server in a process, once it answers."""
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                               start_new_session=True)
     try:
         until = time.monotonic() + 90
         while time.monotonic() < until:
@@ -82,7 +85,8 @@ def started(command, port, path, body):
         process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(20)
-        process.kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # LitServe leaves its workers behind
 
 
 async def asked(reader, writer, head, body):

@@ -82,6 +82,8 @@ class Load:
                     sent = True
                     answer = link.getresponse()
                     self.answers.append((answer.status, json.loads(answer.read())))
+                    if answer.will_close:
+                        return  # the server has said that it ends
                 except http.client.RemoteDisconnected:
                     return  # between two requests: the server ends
                 except OSError as error:

@@ -21,10 +21,9 @@ def main():
     # TensorFlow and others may print: standard output is the parent's, for replies alone.
     replies = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
-    from tuning.scoring import SearchFailed, run_trial  # not before: it may print
-
     lines = queue.Queue()
     threading.Thread(target=_listen, args=(lines,), daemon=True).start()
+    from tuning.scoring import SearchFailed, run_trial  # it takes seconds, and may print
 
     def reply(value):
         replies.write(json.dumps(value) + "\n")

@@ -3,6 +3,7 @@
 import asyncio
 import re
 import signal
+import threading
 
 import uvicorn
 from fastapi import FastAPI
@@ -17,6 +18,8 @@ from app.server.models import Models
 from app.server.rest import Options, Rest
 from app.server.viewers import ServedViewers
 
+LAST_SECONDS = 1.0  # between the word to end and the end of listening
+
 
 def serve(folder, *, host="127.0.0.1", port=8501, latest=1, options=Options()):
     """Serves the exports in `folder`; returns when it is told to end and all is answered.
@@ -29,8 +32,9 @@ def serve(folder, *, host="127.0.0.1", port=8501, latest=1, options=Options()):
     listening = listen(host, port)
     with listening:
         _load(models)
-        server = uvicorn.Server(uvicorn.Config(
-            application(models, options), http=Protocol, log_level="warning", access_log=False,
+        rest = Rest(models, options)
+        server = Server(rest, uvicorn.Config(
+            application(rest), http=Protocol, log_level="warning", access_log=False,
             server_header=False, timeout_graceful_shutdown=int(options.timeout) + 1))
         models.watch()
         shown = f"[{host}]" if ":" in host else host
@@ -48,13 +52,12 @@ def serve(folder, *, host="127.0.0.1", port=8501, latest=1, options=Options()):
             models.end()
 
 
-def application(models, options=Options()):
+def application(rest):
     """The ASGI application: the page at `/`, and beside it the REST interface."""
-    rest = Rest(models, options)
-    if not options.page or options.token:  # which a browser would not send
+    if not rest.options.page or rest.options.token:  # which a browser would not send
         return rest
     page = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    page.include_router(page_router(ServedViewers(models)))
+    page.include_router(page_router(ServedViewers(rest.models)))
 
     async def either(scope, receive, send):
         # Not by a mount, whose layers take as long as the rest of a request.
@@ -62,6 +65,21 @@ def application(models, options=Options()):
         await (page if of_page else rest)(scope, receive, send)
 
     return either
+
+
+class Server(uvicorn.Server):
+    """Told to end, it answers for a while yet, closing each connection behind an answer.
+
+    A connection that is closed while it idles may have a request on its way, which is lost.
+    """
+
+    def __init__(self, rest, config):
+        super().__init__(config)
+        self.rest = rest
+
+    def handle_exit(self, sig, frame):
+        self.rest.ending = True
+        threading.Timer(LAST_SECONDS, super().handle_exit, (sig, frame)).start()
 
 
 class Protocol(HttpToolsProtocol):

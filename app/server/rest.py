@@ -52,6 +52,7 @@ class Rest:
         self.models, self.options, self.metrics = models, options, Metrics(models)
         self.pool = ThreadPoolExecutor(options.threads + 1)
         self.inside = 0  # requests that wait for a call or its end
+        self.ending = False  # connections are closed behind the next answer
 
     async def __call__(self, scope, receive, send):
         if scope["type"] != "http":
@@ -73,6 +74,8 @@ class Rest:
         if isinstance(kind, str):
             headers.append((b"content-type", kind.encode()))
         headers.append((b"content-length", str(len(body)).encode()))
+        if self.ending:
+            headers.append((b"connection", b"close"))
         if self.options.cors and method != "OPTIONS":
             headers.append((b"access-control-allow-origin", b"*"))
         if status == 401:
@@ -105,8 +108,9 @@ class Rest:
     def _health(self):
         loaded = {name: max(model.available(), default=None)
                   for name, model in self.models.models.items()}
-        if not any(loaded.values()):
-            raise RestError("No model can be served yet", "UNAVAILABLE")
+        if self.ending or not any(loaded.values()):
+            raise RestError("The server ends" if self.ending else "No model can be served yet",
+                            "UNAVAILABLE")
         return json_tensors.dump({"status": "ok"})
 
     def _preflight(self, headers):
