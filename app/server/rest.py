@@ -59,11 +59,10 @@ class Rest:
             return
         began, method = time.perf_counter(), scope["method"]
         path = scope.get("raw_path", scope["path"].encode()).split(b"?")[0].decode("latin-1")
-        kind, headers = "application/json", []
+        headers = {b"content-type": b"application/json"}
         try:
             status, (body, more) = 200, await self._answer(method, path, scope, receive)
-            headers += more
-            kind = dict(more).get(b"content-type", kind)
+            headers |= dict(more)
         except RestError as error:
             status, body = error.status, json_tensors.dump({"error": str(error)})
         except _Gone:
@@ -71,16 +70,15 @@ class Rest:
         except Exception as error:  # ours, never the client's
             status = 500
             body = json_tensors.dump({"error": f"{type(error).__name__}: {error}"})
-        if isinstance(kind, str):
-            headers.append((b"content-type", kind.encode()))
-        headers.append((b"content-length", str(len(body)).encode()))
+        headers[b"content-length"] = str(len(body)).encode()
         if self.ending:
-            headers.append((b"connection", b"close"))
+            headers[b"connection"] = b"close"
         if self.options.cors and method != "OPTIONS":
-            headers.append((b"access-control-allow-origin", b"*"))
+            headers[b"access-control-allow-origin"] = b"*"
         if status == 401:
-            headers.append((b"www-authenticate", b"Bearer"))
-        await send({"type": "http.response.start", "status": status, "headers": headers})
+            headers[b"www-authenticate"] = b"Bearer"
+        await send({"type": "http.response.start", "status": status,
+                    "headers": list(headers.items())})
         await send({"type": "http.response.body",
                     "body": b"" if method == "HEAD" else body})
         self.metrics.count(path, status, time.perf_counter() - began)
