@@ -10,18 +10,19 @@ from app import data as data_sets
 from app import training
 from app.console import console
 from app.errors import HandgradError, UsageError, unknown
-from app.models import find
 from app.results import card, finish, memory, seconds, trainable_parameters
 from app.runs import RUNS, Run, read_json
+from app.tasks import find_task
 from custom_layers.byte_sizes import shown
 
 
 def start(config, name, *, resume, overwrite):
     """The run and its data; all that can be wrong is found before anything is written."""
-    find(config.model)
+    task = find_task(config.task)
+    task.find(config.model)
     Run.check_name(name, resume=resume, overwrite=overwrite)
-    data = data_sets.load(**config.data_arguments())
-    if config.data not in data_sets.DATA_SETS:
+    data = task.load(**config.data_arguments())
+    if config.data not in task.data_sets:
         config = replace(config, data=str(Path(config.data).expanduser().absolute()))
     if data.skipped:
         console.note(f"left out {len(data.skipped)} files that cannot be read: "
@@ -45,7 +46,7 @@ def start(config, name, *, resume, overwrite):
 
 def load_data(run):
     """The data of a run, as they were when it was trained."""
-    data = data_sets.load(**run.config.data_arguments())
+    data = find_task(run.config.task).load(**run.config.data_arguments())
     if data.fingerprint != run.config.fingerprint:
         console.note(f"{run.config.data} has changed since run '{run.name}' was trained: "
                      "its test part may hold images that the model was trained on.")
@@ -53,13 +54,12 @@ def load_data(run):
 
 
 def train(config, name, *, resume, overwrite):
-    from app.evaluation import evaluate
-
     run, data = start(config, name, resume=resume, overwrite=overwrite)
     model = training.train(run, data, verbose=console.verbose)
-    evaluation = evaluate(model, data.test, data.class_names)
+    evaluation = find_task(config.task).evaluate(model, data.test, data)
     finish(run, data, model, evaluation)
-    epochs, best = len(run.history()), training.best_epoch(run.history())
+    epochs = len(run.history())
+    best = training.best_epoch(run.history(), find_task(config.task).measure)
     rows, values = {"epochs": f"{epochs}, the best is {best}"}, {}
     kept = memory(run, data, model)
     if kept:
@@ -70,11 +70,11 @@ def train(config, name, *, resume, overwrite):
 
 
 def summary(run, model, evaluation, rows, **values):
-    """The closing table of train and run, and its last line, the test accuracy."""
+    """The closing table of train and run, and its last line, the measure on the test part."""
     spent, parameters = seconds(run), trainable_parameters(model)
     files = {"report": str(run.path / "report.html"), "model": str(run.path / "best.keras")}
     value = {"run": str(run.path), **values, "parameters": parameters, "seconds": spent,
-             "test_accuracy": evaluation.accuracy, "test_loss": evaluation.loss, **files}
+             **{f"test_{name}": found for name, found in evaluation.measures.items()}, **files}
     if console.as_json:
         console.result(value)
         return
@@ -83,27 +83,30 @@ def summary(run, model, evaluation, rows, **values):
     for row in {**rows, "parameters": f"{parameters:,}", "time": times, **files}.items():
         table.add_row(*row)
     console.result(value, table)
-    console.result(value, f"test accuracy: {evaluation.accuracy:.4f}")
+    measure = find_task(run.config.task).measure
+    console.result(value, f"test {measure.title}: {evaluation.measures[measure.name]:.4f}")
 
 
 def evaluate(name, source, views=None):
     from app.averaging import averaged_views
-    from app.evaluation import evaluate
 
     run = Run.open(name)
+    task = find_task(run.config.task)
+    if views and task.name != "classify":
+        raise UsageError(f"--views is for classification. Received: a run of --task {task.name}")
     model = run.model()
     seen = averaged_views(model, views) if views else model
     if source is None:
         data = load_data(run)
-        evaluation = evaluate(seen, data.test, data.class_names)
+        evaluation = task.evaluate(seen, data.test, data)
         if not views:  # the run's own result is of each image as it is
             finish(run, data, model, evaluation)
     else:
         arguments = {**run.config.data_arguments(), "source": source,
-                     "image_size": model.input_shape[1:3]}
-        data = data_sets.load(**arguments)
+                     "image_size": model.inputs[0].shape[1:3]}
+        data = task.load(**arguments)
         _check_same_classes(run, data)
-        evaluation = evaluate(seen, data.test, data.class_names)
+        evaluation = task.evaluate(seen, data.test, data)
     console.result(evaluation.as_dict(), evaluation.table())
 
 
@@ -111,8 +114,8 @@ def _check_same_classes(run, data):
     metrics = run.path / "metrics.json"
     if not metrics.exists():
         return
-    expected = [row["name"] for row in read_json(metrics)["test"]["classes"]]
-    if list(data.class_names) != expected:
+    expected = [row["name"] for row in read_json(metrics)["test"].get("classes", ())]
+    if expected and list(data.class_names) != expected:
         raise HandgradError(
             f"Run '{run.name}' tells apart the classes {', '.join(expected)}. "
             f"Received: {', '.join(data.class_names)}, in {data.name}"
@@ -120,23 +123,27 @@ def _check_same_classes(run, data):
 
 
 def export(name, model_name, to, *, format="savedmodel", dtype="float32", with_activations=False):
-    from app.evaluation import evaluate
     from app.formats import accuracy, check_format
 
     check_format(format, dtype)
     run = Run.open(name)
+    task = find_task(run.config.task)
+    if task.name != "classify" and (format != "savedmodel" or with_activations):
+        raise UsageError("--format and --with-activations are for classification. Received: a run "
+                         f"of --task {task.name}")
     model, data = run.model(), load_data(run)
-    evaluation = evaluate(model, data.test, data.class_names)
+    evaluation = task.evaluate(model, data.test, data)
     path = write_export(run, data, model, evaluation, name=model_name, to=to, format=format,
                         dtype=dtype, with_activations=with_activations)
-    value = {"exported": str(path), "test_accuracy": evaluation.accuracy}
+    value = {"exported": str(path),
+             f"test_{task.measure.name}": evaluation.measures[task.measure.name]}
     if format == "savedmodel":
         finish(run, data, model, evaluation, path)
         console.result(value, str(path))
         return
-    after = accuracy(path, data.test)
+    before, after = evaluation.accuracy, accuracy(path, data.test)
     console.result({**value, "exported_accuracy": after},
-                   f"{path}\ntest accuracy: {evaluation.accuracy:.4f}, of the file: {after:.4f}")
+                   f"{path}\ntest accuracy: {before:.4f}, of the file: {after:.4f}")
 
 
 def write_export(run, data, model, evaluation, *, to, name=None, **settings):

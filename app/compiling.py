@@ -39,7 +39,7 @@ def compile_model(model, *, network=None, optimizer="adam", learning_rate=1e-3,
     accuracy = keras.metrics.SparseCategoricalAccuracy("accuracy")
     several = len(losses) > 1
     model.compile(
-        _optimizer(optimizer, learning_rate, ema, head_learning_rate, head),
+        optimizer_of(optimizer, learning_rate, ema, head_learning_rate, head),
         loss=losses if several else losses[0],
         loss_weights=list(OUTPUT_WEIGHTS) if several else None,
         metrics=[[accuracy], [], []] if several else [accuracy],
@@ -47,7 +47,9 @@ def compile_model(model, *, network=None, optimizer="adam", learning_rate=1e-3,
     return model
 
 
-def _optimizer(name, rate, ema, head_rate, head):
+def optimizer_of(optimizer, learning_rate, ema=None, head_learning_rate=None, head=()):
+    """An optimiser by its name; arguments as those of `compile_model`."""
+    name, rate, head_rate = optimizer, learning_rate, head_learning_rate
     if name not in OPTIMIZERS:
         raise unknown("optimizer", name, list(OPTIMIZERS))
     if name == "rprop" and callable(rate):

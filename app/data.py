@@ -6,6 +6,7 @@ import weakref
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Callable
 
 import numpy as np
 import tensorflow as tf
@@ -27,6 +28,8 @@ class Data:
 
     origin: where it was read from.
     skipped: the files that were left out, only with `skip_corrupt`.
+    counted, count: what the labels say how much of there is of each class, and how much there is
+        in labels (N, ...): an array by class.
     """
 
     name: str
@@ -36,6 +39,8 @@ class Data:
     test: Split
     skipped: tuple[str, ...] = ()
     origin: str = ""
+    counted: str = "images"
+    count: Callable = lambda labels, classes: np.bincount(labels, minlength=classes)
 
     @property
     def image_shape(self):
@@ -87,8 +92,8 @@ class Data:
             "classes": list(self.class_names),
             "image_shape": list(self.image_shape),
             "counts": {name: len(split) for name, split in self.splits.items()},
-            "images_per_class": {
-                name: np.bincount(split.labels, minlength=classes).tolist()
+            f"{self.counted}_per_class": {
+                name: self.count(split.labels, classes).tolist()
                 for name, split in self.splits.items()
             },
             "skipped": list(self.skipped),
@@ -125,11 +130,12 @@ def steps(split, batch_size):
     return -(-len(split) // batch_size)
 
 
-def batches(split, batch_size, *, epochs=1, first_epoch=0, shuffle_seed=None, augment=None):
+def batches(split, batch_size, *, epochs=1, first_epoch=0, shuffle_seed=None, augment=None,
+            moved=None):
     """The epochs first_epoch .. epochs - 1 of a split, one after the other, in batches.
 
-    Yields (images float32 in [0, 1] (B, H, W, C), labels int32 (B,)), `steps(split,
-    batch_size)` times an epoch. The order of an epoch and what augmentation does to an image
+    Yields (images float32 in [0, 1] (B, H, W, C), labels (B, ...)), `steps(split, batch_size)`
+    times an epoch. The order of an epoch and what augmentation does to an image
     are pure functions of (shuffle_seed, epoch, index of the image), so that training which is
     resumed at `first_epoch` sees exactly what it would have seen.
 
@@ -140,9 +146,15 @@ def batches(split, batch_size, *, epochs=1, first_epoch=0, shuffle_seed=None, au
         shuffle_seed: shuffles each epoch anew; None keeps the order.
         augment: names out of `app.augmentation.AUGMENTATIONS`, each with an amount or without,
             such as "shift" or "flip,rotate=15".
+        moved: (labels, maps (B, 6), see `app.augmentation.draw`) -> labels, where labels have a
+            place in the image and move with it.
     """
     count, (height, width) = len(split), split.images.shape[1:3]
     chosen = augmentation.parse(augment)
+    bent = any(name == "elastic" for name, _ in chosen)
+    if bent and moved:
+        raise UsageError("The augmentation 'elastic' moves pixels alone: masks and boxes would not "
+                         f"lie over them any more. Received: {augment}")
     if batch_size < 1 or shuffle_seed is not None and batch_size > count:
         raise UsageError(
             f"The batch size must be 1 to {count}, the number of training images. "
@@ -150,7 +162,6 @@ def batches(split, batch_size, *, epochs=1, first_epoch=0, shuffle_seed=None, au
         )
     seed = shuffle_seed or 0
     images, labels = _tensors(split)
-    bent = any(name == "elastic" for name, _ in chosen)
 
     def epoch_batches(epoch):
         order = tf.range(count)
@@ -166,8 +177,10 @@ def batches(split, batch_size, *, epochs=1, first_epoch=0, shuffle_seed=None, au
 
     def gather(part, bank=None):
         indices, drawn = part
-        return (augmentation.apply(tf.gather(images, indices), drawn, bank),
-                tf.gather(labels, indices))
+        found = tf.gather(labels, indices)
+        if moved and "map" in drawn:
+            found = moved(found, drawn["map"])
+        return augmentation.apply(tf.gather(images, indices), drawn, bank), found
 
     dataset = tf.data.Dataset.range(first_epoch, epochs).flat_map(epoch_batches)
     dataset = dataset.map(gather if bent else lambda *part: gather(part),

@@ -42,6 +42,11 @@ class Evaluation:
     support: np.ndarray
 
     @property
+    def measures(self):
+        """What the network is judged by, the most telling first."""
+        return {"accuracy": self.accuracy, "loss": self.loss}
+
+    @property
     def predicted(self):
         """The most probable class of each image, int (N,)."""
         return self.probabilities.argmax(axis=1)

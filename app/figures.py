@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from app.drawing import BLUE, INK, ORANGE, as_data_uri, finite, lines, save, short, styled
 from app.gallery import GALLERY
+from app.measures import ACCURACY, MEASURES, best_row
 
 __all__ = ["GALLERY", "as_data_uri", "confusion_matrix", "filters", "learning_curves", "mistakes",
            "save"]
@@ -17,29 +18,25 @@ MOST_FILTERS = 64
 
 
 @styled
-def learning_curves(history, measures=("loss", "accuracy")):
+def learning_curves(history, measures=("loss", "accuracy"), decisive=ACCURACY):
     """Each measure by epoch, side by side; the best epoch is marked.
-
-    The best has the highest validation accuracy and, among equals, the lowest loss, as in
-    training.
 
     history: a dict an epoch: epoch (from 0), loss, accuracy, and, where there was a validation
     part, val_loss and val_accuracy.
+    decisive: the `app.measures.Measure` that the best epoch is the best by.
     """
     figure = Figure(figsize=(4.5 * len(measures), 3.2))
     epochs = [int(row["epoch"]) + 1 for row in history]
-    validated = "val_accuracy" in history[0]
+    best = best_row(history, decisive)
     for axes, name in zip(figure.subplots(1, len(measures), squeeze=False)[0], measures):
         lines(axes, epochs, [row[name] for row in history], label="training", color=BLUE)
-        if validated:
+        if best is not None:
             values = [row["val_" + name] for row in history]
             lines(axes, epochs, values, label="validation", color=ORANGE)
-            best = max(range(len(history)), key=lambda i: (
-                finite(history[i]["val_accuracy"], -1), -finite(history[i]["val_loss"], np.inf)))
             axes.axvline(epochs[best], color=INK, alpha=0.4, linestyle=":", zorder=0)
             axes.plot(epochs[best], values[best], "o", color=ORANGE, markersize=8,
                       label=f"best epoch: {epochs[best]}")
-        axes.set(title="loss (nats)" if name == "loss" else name, xlabel="epoch")
+        axes.set(title="loss (nats)" if name == "loss" else MEASURES[name].title, xlabel="epoch")
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.legend()
         axes.grid()

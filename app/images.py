@@ -46,6 +46,11 @@ def probe(file):
         return image.height, image.width, grey
 
 
+def size_of(file):
+    """(height, width) of an image file, from its header."""
+    return probe(file)[:2]
+
+
 def decode(file, size, channels):
     """The image in `file` (a path, or bytes), as uint8 (height, width, channels).
 
@@ -59,6 +64,19 @@ def decode(file, size, channels):
         image = image.convert("L" if channels == 1 else "RGB")
         size = size or (image.height, image.width)
         return _fit(image, size).reshape(*size, channels)
+
+
+def decode_mask(file, size):
+    """The mask in `file` as uint8 (height, width): a class a pixel, by index or grey value.
+
+    It is cut and resized as an image is, but takes the class of the nearest pixel: there is no
+    class between two others. This is the only place where labels are resized.
+    """
+    with Image.open(file, formats=("PNG", "BMP", "GIF")) as image:
+        if image.mode not in ("L", "P", "1"):
+            raise ValueError(f"a mask must hold one byte a pixel, its class. Received: {image.mode}")
+        mask = image.convert("L") if image.mode == "1" else image
+        return _fit(mask, size, Image.Resampling.NEAREST)
 
 
 def attempt(function, items, description):
@@ -136,7 +154,7 @@ def is_image(path):
     return Path(path).suffix.lower() in SUFFIXES
 
 
-def _fit(image, size):
+def _fit(image, size, resampling=Image.Resampling.BILINEAR):
     """The Pillow `image` as an array of `size`."""
     height, width = size
     # Whole pixels, so that the same box can be cut in an exported graph.
@@ -145,4 +163,4 @@ def _fit(image, size):
     left, top = (image.width - crop_width) // 2, (image.height - crop_height) // 2
     # Not resize(box=...): it takes pixels from beyond the box at its edges.
     image = image.crop((left, top, left + crop_width, top + crop_height))
-    return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
+    return np.asarray(image.resize((width, height), resampling))

@@ -7,6 +7,7 @@ import numpy as np
 
 from app.report import write_report
 from app.runs import read_json, write_json
+from app.tasks import find_task
 from app.training import batch_size, first_filters, training_part
 from custom_layers.lean import memory_report
 
@@ -29,6 +30,8 @@ def finish(run, data, model, evaluation, exported=None):
     write_report(
         run.path,
         config=asdict(run.config),
+        measure=find_task(run.config.task).measure,
+        pictures=find_task(run.config.task).pictures(model, evaluation, data.test, data),
         history=run.history(),
         evaluation=evaluation,
         data=data,
@@ -80,8 +83,9 @@ def card(run, data, evaluation, model):
     """What the model card of an export says of its run."""
     return {
         "run": run.name,
+        "task": run.config.task,
         "data": data.describe(),
-        "metrics": {"test_accuracy": evaluation.accuracy, "test_loss": evaluation.loss},
+        "metrics": {f"test_{name}": value for name, value in evaluation.measures.items()},
         "parameters": trainable_parameters(model),
         "settings": asdict(run.config),
     }

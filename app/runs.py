@@ -20,6 +20,7 @@ class Config:
     """How a model is made: everything that its result depends on.
 
     Attributes:
+        task: what the network is to do, a name out of `app.tasks.TASKS`.
         data: the name of a data set, or an absolute path: a run does not depend on where it is
             continued or evaluated from.
         fingerprint: the data's (`app.data.Data.fingerprint`), so that nothing is continued with
@@ -44,6 +45,7 @@ class Config:
 
     model: str
     data: str
+    task: str = "classify"
     epochs: int = 8
     batch_size: int = 32
     optimizer: str = "adam"
@@ -205,10 +207,12 @@ class Run:
             writer.writerows(rows)
 
     def model(self, whole=False):
-        """The best model of the run, from images to logits; `whole`: with its other outputs."""
+        """The best model of the run, as it predicts; `whole`: as it was trained."""
         import keras
 
-        from app.models import served  # with it come the layers that the file names
+        from app.tasks import find_task
+
+        task = find_task(self.config.task)  # with it come the layers that the file names
 
         path = self.path / "best.keras"
         if not path.exists():
@@ -217,7 +221,7 @@ class Run:
                 "Continue it with --resume."
             )
         found = keras.models.load_model(path, compile=False)
-        return found if whole else served(found)
+        return found if whole else task.loaded(found)
 
 
 class replacing:

@@ -1,8 +1,7 @@
 """Figures of a search: each function returns a matplotlib `Figure`.
 
 Trials are dicts, as `tuning.search.Search` records them: trial, status, score (None where it
-failed), values, curve, tuner, and objective: "val_accuracy", the default, or "val_loss", of which
-the lowest is best.
+failed), values, curve, tuner, and objective: "val_accuracy", the default, "val_loss" ...
 """
 
 import math
@@ -13,6 +12,7 @@ from sklearn.ensemble import RandomForestRegressor
 from sklearn.inspection import permutation_importance
 
 from app.drawing import BLUE, ORANGE, RED, finite, lines, plain_numbers, short, styled, thinned
+from app.measures import of_objective
 
 FEW = 8  # completed trials: of fewer, no importance can be told
 
@@ -203,12 +203,17 @@ def numeric(trials):
 
 
 def _sign(trials):
-    return -1 if trials and trials[0].get("objective") == "val_loss" else 1
+    return _measure(trials).sign
 
 
 def objective(trials):
     """What is searched for, in words."""
-    return "validation accuracy" if _sign(trials) > 0 else "validation loss (nats)"
+    title = _measure(trials).title
+    return f"validation {title}" + (" (nats)" if title == "loss" else "")
+
+
+def _measure(trials):
+    return of_objective(trials[0].get("objective", "val_accuracy") if trials else "val_accuracy")
 
 
 def _is_completed(trial):

@@ -1,6 +1,7 @@
 """What a page says of a search: its trials, in figures and in a table."""
 
 from app import search_figures as figures
+from app.measures import of_objective
 
 
 def search_section(trials, evaluation=None):
@@ -34,7 +35,9 @@ def search_section(trials, evaluation=None):
 
 def _gap(best, evaluation):
     """How far the test part is from what the trial was chosen by."""
-    loss = best.get("objective") == "val_loss"
-    test = evaluation.loss if loss else evaluation.accuracy
+    measure = of_objective(best.get("objective", "val_accuracy"))
+    if measure.name not in evaluation.measures:
+        return None
+    test = evaluation.measures[measure.name]
     return {"test": test, "size": abs(test - best["score"]),
-            "worse": test > best["score"] if loss else test < best["score"]}
+            "worse": measure.sign * test < measure.sign * best["score"]}

@@ -13,7 +13,7 @@ class Split:
     """One part of a data set, in memory.
 
     images: uint8 (N, H, W, C).
-    labels: int32 (N,).
+    labels: int32 (N,), the class of each image; for other tasks (N, ...), see `app.tasks`.
     files: the file that each image came from, where images came from files.
     """
 

@@ -6,14 +6,15 @@ import keras
 import numpy as np
 
 from app import whitening
-from app.compiling import Averaged, compile_model, current_rate
+from app.compiling import Averaged, current_rate
 from app.data import batches, join, steps
 from app.errors import HandgradError, UsageError, unknown
-from app.models import build
 from app.precision import precision, widen_outputs
+from app.measures import ACCURACY, best_row
 from app.runs import Run, replacing
 from app.schedules import learning_rate
 from app.state import read_state, write_state
+from app.tasks import find_task
 from app.transfer import head_of, statistics_of, transfer
 from custom_layers.lean import lean
 from custom_layers.lean_storage import SAVES
@@ -25,23 +26,25 @@ def new_model(config, data):
         raise unknown("way to store what lean training keeps", config.lean, list(SAVES))
     _check_start(config)
     source = Run.open(config.start_from).model(whole=True) if config.start_from else None
+    task = find_task(config.task)
     keras.utils.set_random_seed(config.seed)
     with precision(config.precision):
-        model = build(
-            config.model, data.image_shape, len(data.class_names),
+        model = task.build(
+            config.model, data,
             statistics=statistics_of(source) if source else config.whiten or data.statistics(),
             weight_decay=config.weight_decay, **config.sizes,
         )
-    widen_outputs(model)
+    if config.precision != "float32":
+        widen_outputs(model)
     if source:
         transfer(model, source, freeze=config.freeze)
     train = training_part(config, data)
     rate = learning_rate(config.schedule, config.learning_rate, config.epochs,
                          steps(train, batch_size(config, train)), config.warmup)
-    return compile_model(model, network=config.model, optimizer=config.optimizer,
-                         learning_rate=rate, label_smoothing=config.label_smoothing,
-                         ema=config.ema, head_learning_rate=config.head_learning_rate,
-                         head=head_of(model))
+    head = head_of(model) if config.head_learning_rate else ()
+    return task.compile(model, config.model, optimizer=config.optimizer, learning_rate=rate,
+                        label_smoothing=config.label_smoothing, ema=config.ema,
+                        head_learning_rate=config.head_learning_rate, head=head)
 
 
 def _check_start(config):
@@ -63,7 +66,7 @@ def check(config, data):
     new_model(config, data)
     train = training_part(config, data)
     batches(train, 1 if config.search else batch_size(config, train), shuffle_seed=config.seed,
-            augment=config.augment)
+            augment=config.augment, moved=find_task(config.task).moved)
 
 
 def training_part(config, data):
@@ -83,27 +86,28 @@ def fit(model, config, train, validation=None, *, first_epoch=0, until=None, cal
     What an epoch sees depends on the seed and the epoch's number alone.
     """
     network = getattr(model, "model", model)  # of a lean view
-    size, outputs = batch_size(config, train), len(network.outputs)
+    task, size = find_task(config.task), batch_size(config, train)
     if not (first_epoch or config.start_from):
         whitening.fit(network, train.images)
+    examples = task.examples(network, config.model)
 
-    def labelled(dataset):
-        """With the same labels for each output."""
-        return dataset if outputs == 1 else dataset.map(lambda x, y: (x, (y,) * outputs))
+    def fitted(dataset):
+        return dataset if examples is None else dataset.map(examples)
 
     dataset = batches(train, size, epochs=config.epochs, first_epoch=first_epoch,
-                      shuffle_seed=config.seed, augment=config.augment)
+                      shuffle_seed=config.seed, augment=config.augment, moved=task.moved)
     averaged = [Averaged(resumed=first_epoch > 0)] if config.ema else []
     if not model.optimizer.built:  # a step that makes variables is traced a second time
         model.optimizer.build(model.trainable_variables)
     return model.fit(
-        labelled(dataset),
+        fitted(dataset),
         epochs=until or config.epochs,
         initial_epoch=first_epoch,
         steps_per_epoch=steps(train, size),
-        validation_data=None if validation is None else labelled(
+        validation_data=None if validation is None else fitted(
             batches(validation, max(size, 256))),
-        callbacks=[FirstOutput(), Finite(), Reseed(config.seed), *averaged, *callbacks],
+        callbacks=[FirstOutput(), Finite(), Reseed(config.seed), *averaged,
+                   *task.callbacks(network, config.model, validation), *callbacks],
         shuffle=False,  # the batches are shuffled already
         verbose=verbose,
     )
@@ -153,8 +157,8 @@ class Reseed(keras.callbacks.Callback):
 class Checkpoints(keras.callbacks.Callback):
     """Keeps the run after each epoch: the history, the best model, the state to go on from.
 
-    The best epoch has the highest validation accuracy (the lowest loss among equals), or is
-    the last one where there is no validation part. Training stops when the best is `patience`
+    The best epoch is the best by the measure of the task on the validation part (the lowest
+    loss among equals), or is the last one where there is no such part. Training stops when the best is `patience`
     epochs old. All of it follows from the history, so a resumed run decides as an
     uninterrupted one.
     """
@@ -162,6 +166,7 @@ class Checkpoints(keras.callbacks.Callback):
     def __init__(self, run, patience=None, keep_best=True):
         super().__init__()
         self.run, self.patience, self.keep_best = run, patience, keep_best
+        self.measure = find_task(run.config.task).measure
         self.rows = []
 
     def restore(self, model):
@@ -185,7 +190,7 @@ class Checkpoints(keras.callbacks.Callback):
         rate = current_rate(self.model.optimizer)
         seconds = round(time.perf_counter() - self.started, 3)
         self.rows.append({"epoch": epoch, **logs, "learning_rate": rate, "seconds": seconds})
-        if self.keep_best and best_epoch(self.rows) == len(self.rows):
+        if self.keep_best and self._best() == len(self.rows):
             with replacing(self.run.path / "best.keras") as aside:
                 self.model.save(aside)
         self.run.write_history(self.rows)
@@ -195,7 +200,10 @@ class Checkpoints(keras.callbacks.Callback):
 
     def finished(self):
         """Whether the best epoch is `patience` epochs old."""
-        return self.patience and len(self.rows) - best_epoch(self.rows) >= self.patience
+        return self.patience and len(self.rows) - self._best() >= self.patience
+
+    def _best(self):
+        return best_epoch(self.rows, self.measure)
 
     def _keep_state(self, epochs):
         older = list(self.run.path.glob("state-*.npz"))
@@ -207,12 +215,10 @@ class Checkpoints(keras.callbacks.Callback):
                 state.unlink()
 
 
-def best_epoch(rows):
+def best_epoch(rows, measure=ACCURACY):
     """The number of epochs after which the model was best."""
-    if not rows or "val_accuracy" not in rows[0]:
-        return len(rows)
-    best = max(range(len(rows)), key=lambda i: (rows[i]["val_accuracy"], -rows[i]["val_loss"]))
-    return best + 1
+    best = best_row(rows, measure)
+    return len(rows) if best is None else best + 1
 
 
 def train(run, data, *, verbose=0):

@@ -42,7 +42,7 @@ def show_search(name):
 
 
 def _search(config, name, plan, resume, overwrite, crew=None):
-    find_space(config.model)
+    find_space(config.model, config.task)
     plan.check()
     if overwrite and (RUNS / name / "search").is_dir():
         with alone(RUNS / name / "search"):  # not under a search that runs

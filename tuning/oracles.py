@@ -12,6 +12,7 @@ from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
 from app.errors import unknown
+from app.measures import MEASURES
 from tuning.coarse_to_fine import CoarseToFineOracle, defaults
 from tuning.halving import HalvingOracle
 
@@ -163,10 +164,10 @@ def oracle_of(tuner, objective, trials, epochs, seed, budget=None):
 
 
 def objective_of(name):
-    """The `keras_tuner.Objective` of "val_accuracy" or "val_loss"."""
+    """The `keras_tuner.Objective` of "val_accuracy", "val_loss" ..."""
     if name not in OBJECTIVES:
         raise unknown("objective", name, list(OBJECTIVES))
     return keras_tuner.Objective(name, OBJECTIVES[name])
 
 
-OBJECTIVES = {"val_accuracy": "max", "val_loss": "min"}
+OBJECTIVES = {f"val_{name}": measure.direction for name, measure in MEASURES.items()}

@@ -7,19 +7,19 @@ import keras
 
 from app.commands import write_export
 from app.errors import HandgradError
-from app.evaluation import Evaluation, evaluate
 from app.results import exported_before, finish
 from app.runs import Config, Run
+from app.tasks import find_task
 from app.training import train
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came out of the whole way."""
+    """What came out of the whole way; `evaluation` is of the run's task."""
 
     run: Run
     model: keras.Model
-    evaluation: Evaluation
+    evaluation: object
     exported: Path
 
 
@@ -37,7 +37,7 @@ def train_best(run, data, best, *, to="saved_models", verbose=0):
     """
     run = Run(run.path, final_config(best))
     model = train(run, data, verbose=verbose)
-    evaluation = evaluate(model, data.test, data.class_names)
+    evaluation = find_task(run.config.task).evaluate(model, data.test, data)
     exported = exported_before(run)
     if exported is None or exported.parent.parent != Path(to).resolve():
         try:

@@ -8,10 +8,11 @@ import keras
 import numpy as np
 from sklearn.model_selection import StratifiedKFold
 
-from app.data import load
 from app.errors import HandgradError
+from app.measures import best_row, of_objective
 from app.runs import Config, Run, replacing
 from app.split import join
+from app.tasks import find_task
 from app.training import Checkpoints, fit, new_model
 
 
@@ -28,7 +29,7 @@ def run_trial(job, loaded, on_epoch):
     Args:
         job: {"config": of the trial, in plain values, "folder": where its state is kept,
             "before": the folder of the trial that it continues, or None, "until": the number of
-            epochs to reach, "objective": "val_accuracy" or "val_loss", "folds": K of a
+            epochs to reach, "objective": "val_accuracy" or so, "folds": K of a
             cross-validation, or None}.
         loaded: the data of earlier trials by their fingerprint.
         on_epoch: called with the numbers of each epoch; where it returns False the trial ends.
@@ -110,16 +111,15 @@ def folds(data, count, seed):
 
 def summary(rows, objective):
     """What the epochs of a trial come to."""
-    sign = -1 if objective == "val_loss" else 1
-    best = max(range(len(rows)), key=lambda i: (sign * rows[i][objective], -rows[i]["val_loss"]))
-    return {"score": rows[best][objective], "loss": rows[best]["val_loss"],
+    best = best_row(rows, of_objective(objective))
+    return {"score": rows[best][objective], "loss": rows[best].get("val_loss", 0.0),
             "best_epoch": best + 1, "curve": [row[objective] for row in rows]}
 
 
 def _data(config, loaded):
     if config.fingerprint not in loaded:
         try:
-            data = load(**config.data_arguments())
+            data = find_task(config.task).load(**config.data_arguments())
         except HandgradError as error:
             raise SearchFailed(str(error)) from error
         if data.fingerprint != config.fingerprint:

@@ -54,7 +54,7 @@ class Search:
         self.run, self.plan, self.images = run, plan, len(data.train)
         self.path = run.path / "search"
         space = keras_tuner.HyperParameters()
-        choose(space, run.config.model, self.images, run.config.craft)
+        choose(space, run.config.model, self.images, run.config.craft, run.config.task)
         self._check_same(space)
         self.oracle = oracle_of(plan.tuner, objective_of(plan.objective), plan.trials,
                                 run.config.epochs, run.config.seed, plan.epoch_budget)
@@ -284,7 +284,8 @@ class Search:
         values, own = self.values(trial)
         hps = keras_tuner.HyperParameters()
         hps.values = values
-        chosen = choose(hps, self.run.config.model, self.images, self.run.config.craft)
+        chosen = choose(hps, self.run.config.model, self.images, self.run.config.craft,
+                        self.run.config.task)
         config = replace(self.run.config, search=False, craft=False, **chosen)
         if self.plan.tuner == "coarse-to-fine":
             # A short training of its own, not the begin of a long one.

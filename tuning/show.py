@@ -5,12 +5,13 @@ from pathlib import Path
 from rich.table import Table
 
 from app.errors import UsageError, unknown
+from app.measures import MEASURES
 from app.report import environment, write_page, written
 from app.runs import RUNS, read_json
 from app.search_report import search_section
 from tuning.records import ranked
 
-NAMES = {"val_accuracy": "validation accuracy", "val_loss": "validation loss"}
+NAMES = {f"val_{name}": f"validation {measure.title}" for name, measure in MEASURES.items()}
 
 
 def show(name):

@@ -10,6 +10,7 @@ from app.compiling import compile_model
 from app.errors import unknown
 from app.models import MODELS, build
 from app.schedules import SCHEDULES
+from app.tasks import find_task
 
 
 def mlp(hp):
@@ -57,9 +58,9 @@ def _dropout(hp, default=0.0):
     return hp.Float("dropout", 0.0, 0.5, default=default)
 
 
-def _scaled(name):
+def scaled(network):
     """The space of a network that can be made wider or narrower."""
-    plain = inspect.signature(MODELS[name].function).parameters
+    plain = inspect.signature(network.function).parameters
 
     def space_of_width(hp):
         sizes = {"width": hp.Float("width", 0.25, 2.0, sampling="log", default=1.0)}
@@ -81,11 +82,16 @@ def craft(hp):
     }
 
 
+def widths(networks):
+    """The spaces of all networks that can be made wider or narrower."""
+    return {name: scaled(network) for name, network in networks.items()
+            if "width" in inspect.signature(network.function).parameters}
+
+
 BATCH_SIZES = (16, 32, 64, 128)
 AUGMENTS = ("none", "shift", "shift,rotate,scale", "shift,rotate,scale,elastic", "flip,crop")
 SPACES = {
-    **{name: _scaled(name) for name, network in MODELS.items()
-       if "width" in inspect.signature(network.function).parameters},
+    **widths(MODELS),
     "mlp": mlp,
     "simpleconvnet": simple_conv_net,
     "lenet5": lenet5,
@@ -93,14 +99,15 @@ SPACES = {
 }
 
 
-def find_space(model):
+def find_space(model, task="classify"):
     """The search space of a network."""
-    if model not in SPACES:
-        raise unknown("search space", model, list(SPACES))
-    return SPACES[model]
+    spaces = SPACES if task == "classify" else widths(find_task(task).networks)
+    if model not in spaces:
+        raise unknown("search space", model, list(spaces))
+    return spaces[model]
 
 
-def choose(hp, model, images, with_craft=False):
+def choose(hp, model, images, with_craft=False, task="classify"):
     """Declares the whole space of `model` and returns the chosen settings of a run.
 
     {"sizes": {...}, "weight_decay", "learning_rate", "optimizer", "batch_size"}. The batch size
@@ -112,7 +119,7 @@ def choose(hp, model, images, with_craft=False):
     """
     batch_sizes = [size for size in BATCH_SIZES if size <= images] or [images]
     return {
-        "sizes": find_space(model)(hp),
+        "sizes": find_space(model, task)(hp),
         "weight_decay": hp.Float("weight_decay", 1e-6, 1e-2, sampling="log", default=1e-6),
         "learning_rate": hp.Float("learning_rate", 3e-4, 5e-3, sampling="log", default=1e-3),
         "optimizer": hp.Choice("optimizer", ["adam", "rmsprop", "nesterov"], default="adam"),

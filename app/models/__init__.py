@@ -82,17 +82,17 @@ MODELS = {
 OUTPUT_WEIGHTS = (1.0, 0.3, 0.3)
 
 
-def find(name):
+def find(name, networks=MODELS):
     """The network called `name`."""
-    if name not in MODELS:
-        raise unknown("model", name, list(MODELS))
-    return MODELS[name]
+    if name not in networks:
+        raise unknown("model", name, list(networks))
+    return networks[name]
 
 
-def build(name, image_shape, classes, **settings):
+def build(name, image_shape, classes, networks=MODELS, **settings):
     """The network `name` for images of a shape, or a UsageError that says why not."""
-    network = find(name)
-    if classes < 2:
+    network = find(name, networks)
+    if classes < 2 and networks is MODELS:
         raise UsageError(f"A classifier needs at least 2 classes. Received: {classes}")
     known = inspect.signature(network.function).parameters
     for setting in settings:

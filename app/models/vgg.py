@@ -30,23 +30,29 @@ def vgg(image_shape, classes, *, configuration="d", batch_norm=False, width=1.0,
     check_width(width)
     check_size(f"VGG {configuration.upper()}", image_shape, 32,
                "five 2x2 pools: 32, 16, 8, 4, 2, 1")
-    initial = weights(weight_decay)
-    layers, stage, number = start(image_shape, statistics), 1, 0
-    for item in VGG[configuration]:
-        if item == "M":
-            layers.append(MaxPooling2D(2, name=f"pool{stage}"))
-            stage, number = stage + 1, 0
-            continue
-        filters, kernel = item if isinstance(item, tuple) else (item, 3)
-        number += 1
-        name = f"conv{stage}_{number}"
-        layers.append(Conv2D(scaled(filters, width), kernel, padding="same", name=name,
-                             use_bias=not batch_norm, **initial))
-        layers += [BatchNormalization(name=f"{name}_bn")] if batch_norm else []
-        layers.append(ReLU(name=f"{name}_relu"))
+    initial, layers = weights(weight_decay), start(image_shape, statistics)
+    for number, stage in enumerate(stages(configuration, batch_norm, width, weight_decay), 1):
+        layers += [*stage, MaxPooling2D(2, name=f"pool{number}")]
     layers.append(Flatten(name="flatten"))
     for name in ("fc6", "fc7"):
         layers.append(Dense(scaled(units, width), "relu", name=name, **initial))
         layers += [Dropout(dropout, name=f"{name}_dropout")] if dropout else []
     layers.append(Dense(classes, kernel_regularizer=initial["kernel_regularizer"], name="logits"))
     return keras.Sequential(layers, name=f"vgg-{configuration}{'-bn' if batch_norm else ''}")
+
+
+def stages(configuration="d", batch_norm=False, width=1.0, weight_decay=0.0):
+    """The layers of each of the five stages, without the pooling that ends it."""
+    initial, found = weights(weight_decay), [[]]
+    for item in VGG[configuration]:
+        if item == "M":
+            found.append([])
+            continue
+        filters, kernel = item if isinstance(item, tuple) else (item, 3)
+        number = sum(isinstance(layer, Conv2D) for layer in found[-1]) + 1
+        name = f"conv{len(found)}_{number}"
+        found[-1].append(Conv2D(scaled(filters, width), kernel, padding="same", name=name,
+                                use_bias=not batch_norm, **initial))
+        found[-1] += [BatchNormalization(name=f"{name}_bn")] if batch_norm else []
+        found[-1].append(ReLU(name=f"{name}_relu"))
+    return found[:-1]

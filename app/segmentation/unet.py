@@ -1,0 +1,50 @@
+"""A small U-shaped network: what is fine comes from the encoder, what is coarse from below."""
+
+import keras
+
+from app.models.common import check_width, scaled, start_functional, weights
+from app.segmentation.sizes import cropped
+from custom_layers import (BatchNormalization, Concatenate, Conv2D, MaxPooling2D, ReLU,
+                           SpatialDropout2D, UpSampling2D)
+
+
+def unet(image_shape, classes, *, levels=3, filters=16, width=1.0, stem=1, dropout=0.0,
+         weight_decay=0.0, statistics=None):
+    """Two 3x3 convolutions a level, halved `levels` times, and the same on the way up.
+
+    With a `stem` of 2 or 4 the network sees the image by a convolution of this stride, and its
+    logits are enlarged by as much: for large images.
+
+    Source: Ronneberger, Fischer, Brox, U-Net, MICCAI 2015, figure 1. Departs from it: batch
+    normalisation, zeros padded at each layer, bilinear upsampling in place of transposed
+    convolutions, and as many filters as a CPU can bear.
+    """
+    check_width(width)
+    initial = weights(weight_decay)
+
+    def convolution(x, maps, name, kernel=3, strides=1):
+        x = Conv2D(maps, kernel, strides, padding="same", use_bias=False, name=name, **initial)(x)
+        return ReLU(name=f"{name}_relu")(BatchNormalization(name=f"{name}_bn")(x))
+
+    def block(x, level, name):
+        maps = scaled(filters * 2**level, width)
+        return convolution(convolution(x, maps, f"{name}_conv1"), maps, f"{name}_conv2")
+
+    images, x = start_functional(image_shape, statistics)
+    if stem > 1:
+        x = convolution(x, scaled(filters, width), "stem", 2 * stem - 1, stem)
+    fine = []
+    for level in range(levels):
+        fine.append(block(x, level, f"down{level}"))
+        x = MaxPooling2D(2, padding="same", name=f"pool{level}")(fine[-1])
+    x = block(x, levels, "bottom")
+    if dropout:
+        x = SpatialDropout2D(dropout, name="dropout")(x)
+    for level, skip in reversed(list(enumerate(fine))):
+        x = UpSampling2D(2, interpolation="bilinear", name=f"upsample{level}")(x)
+        x = Concatenate(name=f"join{level}")([cropped(x, skip.shape[1:3]), skip])
+        x = block(x, level, f"up{level}")
+    x = Conv2D(classes, 1, name="scores", **initial)(x)
+    if stem > 1:
+        x = UpSampling2D(stem, interpolation="bilinear", name="enlarge")(x)
+    return keras.Model(images, cropped(x, image_shape[:2], name="logits"), name="unet")

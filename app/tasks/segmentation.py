@@ -1,0 +1,82 @@
+"""Segmentation: a class for each pixel of an image."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from app.models import Network
+from app.segmentation import data as data_sets, pictures, scoring
+from app.segmentation.data import VOID
+from app.segmentation.fcn import fcn
+from app.segmentation.segnet import segnet, segnet_basic
+from app.segmentation.unet import unet
+from app.tasks.task import Task
+from custom_layers import SoftmaxCrossEntropy
+
+SHOWN = 6
+
+
+class Segmentation(Task):
+    """Masks: the networks give logits (N, H, W, C)."""
+
+    name = "segment"
+    data_sets = data_sets.DATA_SETS
+    networks = {
+        "unet": Network(unet, image_shape=(64, 64, 1), classes=11),
+        "segnet-basic": Network(segnet_basic, image_shape=(360, 480, 3), classes=11),
+        "segnet": Network(segnet, image_shape=(360, 480, 3), classes=11),
+        **{f"fcn-{stride}s": Network(fcn, {"stride": stride}, (224, 224, 3), 21)
+           for stride in (32, 16, 8)},
+    }
+
+    def load(self, source, **settings):
+        return data_sets.load(source, **settings)
+
+    def loss(self, network, model):
+        return SoftmaxCrossEntropy(ignore_class=VOID)
+
+    def metrics(self, network):
+        return [keras.metrics.MeanIoU(network.output_shape[-1], name="mean_iou", ignore_class=VOID,
+                                      sparse_y_pred=False)]
+
+    @staticmethod
+    def moved(masks, maps):
+        """Masks moved as `app.augmentation` moves images, by the nearest pixel; void comes in."""
+        a, b, c, d, x, y = tf.unstack(maps, axis=1)
+        zero = tf.zeros_like(a)
+        return tf.raw_ops.ImageProjectiveTransformV3(
+            images=masks[..., None], transforms=tf.stack([a, b, x, c, d, y, zero, zero], axis=1),
+            output_shape=tf.shape(masks)[1:], fill_value=float(VOID), interpolation="NEAREST",
+            fill_mode="CONSTANT")[..., 0]
+
+    def evaluate(self, network, split, data):
+        return scoring.evaluate(network, split, data.class_names)
+
+    def outputs(self, network, class_names):
+        def decode(logits):
+            probabilities = tf.nn.softmax(logits)
+            return {"mask": tf.argmax(logits, -1, tf.int32),
+                    "score": tf.reduce_max(probabilities, -1)}
+
+        return decode
+
+    def pictures(self, network, evaluation, split, data):
+        classes = len(data.class_names)
+
+        def shown(indices):
+            predicted = network.predict_on_batch(split.images[indices].astype(np.float32) / 255)
+            return [(pictures.side_by_side(split.images[i],
+                                           pictures.overlay(split.images[i], split.labels[i],
+                                                            classes),
+                                           pictures.overlay(split.images[i],
+                                                            logits.argmax(-1).astype(np.uint8),
+                                                            classes)),
+                     f"IoU {evaluation.by_image[i]:.2f}")
+                    for i, logits in zip(indices, predicted)]
+
+        text = "Image, true mask, predicted mask."
+        return [("Test images", text, shown(np.arange(min(SHOWN, len(split))))),
+                ("The worst", text, shown(evaluation.worst()))]
+
+
+TASK = Segmentation()

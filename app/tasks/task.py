@@ -1,0 +1,83 @@
+"""What the commands ask of a kind of task; each task answers with its own."""
+
+from app.compiling import optimizer_of
+from app.errors import UsageError
+from app.models import build, find
+from app.tasks import TASKS
+
+
+class Task:
+    """A kind of task: its data, networks, training, evaluation, and what its export returns.
+
+    Attributes:
+        name: as `--task` names it; what is known of it without TensorFlow is `app.tasks.TASKS`.
+        networks: {name: `app.models.Network`}.
+    """
+
+    name = ""
+    data_sets, networks = {}, {}
+
+    @property
+    def measure(self):
+        """The `app.measures.Measure` that decides which epoch and which trial is best."""
+        return TASKS[self.name].measure
+
+    def find(self, model):
+        """The network called `model`."""
+        return find(model, self.networks)
+
+    def load(self, source, **settings):
+        """The `app.data.Data` of a name or a path; settings as in `app.data.load`."""
+        raise NotImplementedError
+
+    def build(self, model, data, **settings):
+        """The network `model` for images and classes as in `data`."""
+        return build(model, data.image_shape, len(data.class_names), self.networks,
+                     **self.sizes(data), **settings)
+
+    def sizes(self, data):
+        """The settings of every network of the task that follow from the data."""
+        return {}
+
+    def compile(self, network, model, **settings):
+        """Compiles `network`, called `model`; settings as in `app.compiling.optimizer_of`."""
+        if settings.pop("label_smoothing", 0.0):
+            raise UsageError(f"--label-smoothing is for classification. Received: --task {self.name}")
+        network.compile(optimizer_of(**settings), loss=self.loss(network, model),
+                        metrics=self.metrics(network))
+        return network
+
+    def loss(self, network, model):
+        """The loss that a network is trained with."""
+        raise NotImplementedError
+
+    def metrics(self, network):
+        """What is measured in each epoch, on both parts."""
+        return []
+
+    def callbacks(self, network, model, validation):
+        """What is measured after each epoch, beside the metrics."""
+        return []
+
+    moved = None
+    """(labels, maps) -> labels of images that an augmentation has moved, where they move too."""
+
+    def examples(self, network, model):
+        """(images in [0, 1], labels) -> (x, y) as the network is fitted to; None: as they are."""
+        return None
+
+    def loaded(self, network):
+        """The network that predicts, of the one that was trained."""
+        return network
+
+    def evaluate(self, network, split, data):
+        """How good a network is on a part of the data.
+
+        What is returned has `measures`, {name: value} with the task's measure first, `as_dict()`,
+        for JSON, and `table()`, for a terminal.
+        """
+        raise NotImplementedError
+
+    def pictures(self, network, evaluation, split, data):
+        """What the report shows: a list of (title, text, [(PNG or figure, caption)])."""
+        return []
