@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from app.console import chatty, console, execute, quiet_tensorflow
-from app.errors import UsageError
+from app.errors import UsageError, unknown
 
 app = typer.Typer(
     add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
@@ -32,9 +32,15 @@ def argument(kind, text):
 
 Json = option(bool, "One JSON object on standard output.", "--json", callback=_set("as_json"))
 Debug = option(bool, "Show the traceback of an error.", "--debug", callback=_set("debug"))
+Task = option(str, "What the network is to do: classify, segment, detect, describe or generate.")
 Data = option(str, "digits, mnist, fashion_mnist, cifar10, or the path of your own: a folder of "
                    "class folders, IDX files, an .npz.")
-Epochs = option(int, "Passes over the training images; in a search, of each trial at most.")
+TaskData = option(str | None, "digits, mnist, fashion_mnist, cifar10, or the path of your own: a "
+                              "folder of class folders, IDX files, an .npz; `handgrad data --task` "
+                              "lists what other tasks read.  [default: digits, or digit-scenes]",
+                  "--data")
+Epochs = option(int | None, "Passes over the training images; in a search, of each trial at most.  "
+                            "[default: 8, or the task's own]")
 Name = option(str | None, "The run's name: its folder is runs/NAME.  [default: MODEL-DATA]")
 Resume = option(bool, "Continue the run of that name, or start it.", "--resume")
 Overwrite = option(bool, "Replace the run of that name.", "--overwrite")
@@ -45,14 +51,18 @@ SkipCorrupt = option(bool, "Leave out images that cannot be read, and count them
 Augment = option(str | None, "Random changes of training images, as in flip,rotate=15: flip, "
                              "alternate-flip, shift, crop, rotate, scale, squeeze, shear, "
                              "brightness, elastic, each with an amount or its usual one; or none.")
+SearchAugment = option(str | None, "Random changes of training images: see `handgrad train "
+                                   "--help`; or none.  [default: shift, or the task's own]",
+                       "--augment")
 Patience = option(int | None, "Stop when the best epoch is this many epochs old.")
 Tuner = option(str, "random, grid, bayesian, hyperband, coarse-to-fine or halving.")
-Trials = option(int | None, "Trials of the search.  [default: 6, or what --epoch-budget has "
-                            "room for]")
+Trials = option(int | None, "Trials of the search.  [default: 6, the task's own, or what "
+                            "--epoch-budget has room for]")
 EpochBudget = option(int | None, "Start no trial when all together have been given so many epochs.")
 Folds = option(int | None, "Score trials by cross-validation, with so many parts.  "
                            "[default: one fixed validation part]")
-ObjectiveName = option(str, "What is searched for: val_accuracy or val_loss.", "--objective")
+ObjectiveName = option(str | None, "What is searched for: val_loss, or the task's measure.  "
+                                   "[default: val_accuracy, or so]", "--objective")
 Workers = option(int, "Trials that run at once.")
 TrialMinutes = option(float | None, "The longest that a trial may take.  [default: no limit]")
 TrialMemory = option(str | None, "The most that a trial's process may hold, as in '4 GB'.  "
@@ -69,7 +79,8 @@ Keep = option(int, "Keep the weights of so many trials, the best.")
 Craft = option(bool, "Search schedule, warm-up, label smoothing, averaged weights and "
                      "augmentation as well.", "--craft")
 To = option(Path, "The folder of exported models.")
-Searchable = option(str, "A network with a search space.")
+Searchable = option(str | None, "A network with a search space.  [default: lenet5, or the task's "
+                                "own]", "--model")
 BatchSize = option(int, "Images a step; 0: all.")
 Optimizer = option(str, "sgd, momentum, nesterov, adagrad, rmsprop, adam, or rprop (with "
                         "--batch-size 0).")
@@ -122,6 +133,8 @@ Seeds = option(int | None, "How many trainings.  [default: the recipe's own numb
 RunName = argument(str, "The name of a run, or its folder.")
 Exported = argument(Path, "saved_models/NAME, or one version of it.")
 Files = argument(list[Path], "Images, or folders of them.")
+PicturesFolder = option(Path | None, "A folder to write masks, boxes or sentences to, as pictures "
+                                     "over the images.", "--to")
 Exports = argument(Path, "The folder of exported models, or saved_models/NAME.")
 Host = option(str, "The address to listen on; 0.0.0.0 for all of this machine's.")
 Port = option(int, "The port to listen on; 0 for any that is free.")
@@ -142,19 +155,21 @@ Figures = argument(list[str] | None, "Names of figures.  [default: all]")
 WithActivations = option(bool, "Export the output of every layer too, for the page that shows "
                                "them.", "--with-activations")
 Source = argument(str | None, "A data set or path to describe.")
+AnyTask = option(str, "What it is read for: classify, segment, detect, describe or generate.",
+                 "--task")
 
 
 @app.command()
 @chatty
 def run(
-    data: Data = "digits", model: Searchable = "lenet5",
-    tuner: Tuner = "random", trials: Trials = None, epochs: Epochs = 8,
-    objective: ObjectiveName = "val_accuracy", schedule: Schedule = "cosine",
+    task: Task = "classify", data: TaskData = None, model: Searchable = None,
+    tuner: Tuner = "random", trials: Trials = None, epochs: Epochs = None,
+    objective: ObjectiveName = None, schedule: Schedule = "cosine",
     craft: Craft = False, patience: Patience = None, workers: Workers = 1,
     trial_minutes: TrialMinutes = None, trial_memory: TrialMemory = None,
     stop_hopeless: StopHopeless = False, keep: Keep = 3,
     epoch_budget: EpochBudget = None, folds: Folds = None, name: Name = None,
-    to: To = Path("saved_models"), augment: Augment = "shift", seed: Seed = 0,
+    to: To = Path("saved_models"), augment: SearchAugment = None, seed: Seed = 0,
     image_size: ImageSize = None, skip_corrupt: SkipCorrupt = False, resume: Resume = False,
     overwrite: Overwrite = False, as_json: Json = False, debug: Debug = False,
 ):
@@ -162,24 +177,25 @@ def run(
     quiet_tensorflow()
     from tuning.commands import run_all
 
-    config = _config(model, data, epochs=epochs, schedule=schedule, craft=craft,
-                     patience=patience, augment=augment, seed=seed, image_size=image_size,
-                     skip_corrupt=skip_corrupt, search=True)
-    plan = _plan(tuner, trials, objective, workers, trial_minutes, trial_memory, stop_hopeless,
-                 keep, epoch_budget, folds)
-    run_all(config, name or _name(model, data), plan, to=to, resume=resume, overwrite=overwrite)
+    config = _searched(task, model, data, epochs=epochs, schedule=schedule, craft=craft,
+                       patience=patience, augment=augment, seed=seed, image_size=image_size,
+                       skip_corrupt=skip_corrupt)
+    plan = _plan(task, tuner, trials, objective, workers, trial_minutes, trial_memory,
+                 stop_hopeless, keep, epoch_budget, folds)
+    run_all(config, name or _name(config), plan, to=to, resume=resume, overwrite=overwrite)
 
 
 @app.command()
 @chatty
 def tune(
-    model: Searched = None, data: Data = "digits", tuner: Tuner = "random", trials: Trials = None,
-    epochs: Epochs = 8, objective: ObjectiveName = "val_accuracy", schedule: Schedule = "cosine",
+    model: Searched = None, task: Task = "classify", data: TaskData = None,
+    tuner: Tuner = "random", trials: Trials = None, epochs: Epochs = None,
+    objective: ObjectiveName = None, schedule: Schedule = "cosine",
     craft: Craft = False, patience: Patience = None, workers: Workers = 1,
     trial_minutes: TrialMinutes = None, trial_memory: TrialMemory = None,
     stop_hopeless: StopHopeless = False, keep: Keep = 3,
     epoch_budget: EpochBudget = None, folds: Folds = None, name: Name = None,
-    augment: Augment = "shift", seed: Seed = 0, image_size: ImageSize = None,
+    augment: SearchAugment = None, seed: Seed = 0, image_size: ImageSize = None,
     skip_corrupt: SkipCorrupt = False, resume: Resume = False, overwrite: Overwrite = False,
     chief: ChiefAddress = None, worker: WorkerName = None, silence: Silence = 30.0,
     wait: Wait = 300.0, show: Show = None, as_json: Json = False, debug: Debug = False,
@@ -200,19 +216,19 @@ def tune(
     if show is not None:
         return show_search(show)
 
-    config = _config(model, data, epochs=epochs, schedule=schedule, craft=craft,
-                     patience=patience, augment=augment, seed=seed, image_size=image_size,
-                     skip_corrupt=skip_corrupt, search=True)
-    plan = _plan(tuner, trials, objective, workers, trial_minutes, trial_memory, stop_hopeless,
-                 keep, epoch_budget, folds)
-    tune_command(config, name or _name(model, data), plan, resume=resume, overwrite=overwrite,
+    config = _searched(task, model, data, epochs=epochs, schedule=schedule, craft=craft,
+                       patience=patience, augment=augment, seed=seed, image_size=image_size,
+                       skip_corrupt=skip_corrupt)
+    plan = _plan(task, tuner, trials, objective, workers, trial_minutes, trial_memory,
+                 stop_hopeless, keep, epoch_budget, folds)
+    tune_command(config, name or _name(config), plan, resume=resume, overwrite=overwrite,
                  chief=chief, silence=silence)
 
 
 @app.command()
 @chatty
 def train(
-    model: Model, data: Data = "digits", epochs: Epochs = 8,
+    model: Model, task: Task = "classify", data: TaskData = None, epochs: Epochs = None,
     batch_size: BatchSize = 32,
     optimizer: Optimizer = "adam",
     learning_rate: LearningRate = 1e-3,
@@ -230,7 +246,7 @@ def train(
     from app.commands import train as train_command
 
     sizes = {"width": width, "weights": weights}
-    config = _config(model, data, epochs=epochs, batch_size=batch_size, optimizer=optimizer,
+    config = _config(task, model, data, epochs=epochs, batch_size=batch_size, optimizer=optimizer,
                      learning_rate=learning_rate, schedule=schedule, warmup=warmup,
                      weight_decay=weight_decay, label_smoothing=label_smoothing, ema=ema,
                      augment=augment, whiten=whiten, patience=patience, precision=precision,
@@ -238,7 +254,7 @@ def train(
                      sizes={k: v for k, v in sizes.items() if v is not None},
                      start_from=start_from, freeze=freeze, head_learning_rate=head_learning_rate,
                      seed=seed, image_size=image_size, skip_corrupt=skip_corrupt)
-    train_command(config, name or _name(model, data), resume=resume, overwrite=overwrite)
+    train_command(config, name or _name(config), resume=resume, overwrite=overwrite)
 
 
 @app.command()
@@ -296,13 +312,14 @@ def ensemble(
 @app.command()
 @chatty
 def predict(
-    model: Exported, files: Files, as_json: Json = False, debug: Debug = False,
+    model: Exported, files: Files, to: PicturesFolder = None, as_json: Json = False,
+    debug: Debug = False,
 ):
-    """Predict the classes of image files with an exported model."""
+    """What an exported model says of image files: their classes, masks, boxes or sentences."""
     quiet_tensorflow()
     from app.commands import predict as predict_command
 
-    return predict_command(model, files)
+    return predict_command(model, files, to)
 
 
 @app.command()
@@ -351,14 +368,15 @@ def figures(
 @app.command("data")
 @chatty
 def data_sets(
-    source: Source = None, samples: Samples = None, image_size: ImageSize = None,
-    skip_corrupt: SkipCorrupt = False, as_json: Json = False, debug: Debug = False,
+    source: Source = None, task: AnyTask = "classify", samples: Samples = None,
+    image_size: ImageSize = None, skip_corrupt: SkipCorrupt = False, as_json: Json = False,
+    debug: Debug = False,
 ):
     """List the data sets there are, or describe one."""
     quiet_tensorflow()
     from app.commands import describe_data
 
-    describe_data(source, samples, image_size=image_size, skip_corrupt=skip_corrupt)
+    describe_data(task, source, samples, image_size=image_size, skip_corrupt=skip_corrupt)
 
 
 @app.command()
@@ -431,23 +449,44 @@ def layers(names: InFull = None, as_json: Json = False, debug: Debug = False):
     list_layers(names)
 
 
-def _config(model, data, **settings):
+def _config(task, model, data, *, epochs, **settings):
+    """The config of a training; what is not given is the task's own."""
     from app.runs import Config
+    from app.tasks import known
 
-    return Config(model, data, **settings)
+    usual = known(task)
+    return Config(model or usual.model, data or usual.data, task,
+                  epochs=usual.epochs if epochs is None else epochs, **settings)
 
 
-def _plan(tuner, trials, objective, workers, minutes, memory, stop_hopeless, keep, budget, folds):
+def _searched(task, model, data, *, augment, **settings):
+    """The config of a search."""
+    from app.tasks import known
+
+    augment = known(task).augment if augment is None else augment
+    return _config(task, model, data, augment=augment, search=True, **settings)
+
+
+def _plan(task, tuner, trials, objective, workers, minutes, memory, stop_hopeless, keep, budget,
+          folds):
+    from app.tasks import known
     from tuning.plan import Plan, limits
 
+    usual = known(task)
     if trials is None and budget is None:
-        trials = 6
+        trials = usual.trials
+    if folds and task != "classify":
+        raise UsageError(f"--folds is for classification. Received: --task {task}")
+    objective = objective or f"val_{usual.measure.name}"
+    if objective not in ("val_loss", f"val_{usual.measure.name}"):
+        raise unknown(f"objective of --task {task}", objective,
+                      [f"val_{usual.measure.name}", "val_loss"])
     return Plan(tuner, trials, objective, workers, limits(minutes, memory), stop_hopeless, keep,
                 budget, folds)
 
 
-def _name(model, data):
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", f"{model}-{Path(data).absolute().name}")
+def _name(config):
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", f"{config.model}-{Path(config.data).absolute().name}")
 
 
 def main():

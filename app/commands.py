@@ -6,7 +6,6 @@ from pathlib import Path
 from PIL import Image
 from rich.table import Table
 
-from app import data as data_sets
 from app import training
 from app.console import console
 from app.errors import HandgradError, UsageError, unknown
@@ -149,24 +148,49 @@ def export(name, model_name, to, *, format="savedmodel", dtype="float32", with_a
 def write_export(run, data, model, evaluation, *, to, name=None, **settings):
     """Exports the model of a run as the next version of `to`/NAME; returns its folder or file."""
     from app.export import export
+    from app.task_export import export_task
 
+    task, known = find_task(run.config.task), card(run, data, evaluation, model)
+    if task.name != "classify":
+        return export_task(task, model, data, name=name or run.name, to=to, card=known)
     return export(model, name=name or run.name, class_names=data.class_names, to=to,
-                  card=card(run, data, evaluation, model),
+                  card=known,
                   sample_images=data.test.images[:8].astype("float32") / 255,
                   calibration_images=data.train.images[:200].astype("float32") / 255, **settings)
 
 
-def predict(model, files):
+def predict(model, files, to=None):
+    from app.answers import ANSWERS
     from app.serving import load
 
     served = load(model)
     rows = served.predict_files(files)
-    table = Table("file", "label", "score")
+    if to is not None:
+        draw_answers(served, rows, to)
+    table = Table("file", "label", "score") if served.task == "classify" else Table("file", "what")
     for row in rows:
-        label = row["error"] if row.get("error") else row["label"]
-        table.add_row(row["file"], label, "" if row.get("error") else f"{row['score']:.4f}")
+        row.pop("answer", None)
+        if row.get("error"):
+            table.add_row(row["file"], row["error"])
+        elif served.task == "classify":
+            table.add_row(row["file"], row["label"], f"{row['score']:.4f}")
+        else:
+            table.add_row(row["file"], ANSWERS[served.task].line(row))
     console.result({"model": str(model), "predictions": rows}, table)
     return 1 if any(row.get("error") for row in rows) else 0
+
+
+def draw_answers(served, rows, folder):
+    """Writes the answer about each image as a PNG file, and its path into the row."""
+    from app.answer_pictures import draw
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, row in enumerate(rows):
+        if "answer" in row:
+            picture = draw(served, row)
+            path = folder / f"{number:03d}-{Path(row['file']).stem}.png"
+            picture.save(path)
+            row["picture"] = str(path)
 
 
 def draw_figures(names, folder):
@@ -182,31 +206,33 @@ def draw_figures(names, folder):
     console.result({"figures": [str(path) for path in paths]}, "\n".join(map(str, paths)))
 
 
-def describe_data(source, samples=None, **settings):
+def describe_data(task, source, samples=None, **settings):
+    task = find_task(task)
     if source is None and samples is not None:
         raise UsageError("--samples needs a data set. Expected: handgrad data SOURCE --samples "
                          f"FOLDER. Received: no source, --samples {samples}")
     if source is None:
         table = Table("name", "what")
-        listing = {name: entry.description for name, entry in data_sets.DATA_SETS.items()}
+        listing = {name: entry.description for name, entry in task.data_sets.items()}
         for name, text in listing.items():
             table.add_row(name, text)
         console.result({"data_sets": listing}, table)
         return
-    data = data_sets.load(source, **settings)
+    data = task.load(source, **settings)
     description = data.describe()
     if samples is not None:
-        write_samples(data, samples)
-    table = Table("", "images", *description["classes"][:12])
+        write_samples(task.some(data), samples)
+    shares = description[f"{data.counted}_per_class"]
+    table = Table("", "images", *description["classes"][:12],
+                  title=None if data.counted == "images" else f"{data.counted} of each class")
     for part, count in description["counts"].items():
-        table.add_row(part, str(count), *map(str, description["images_per_class"][part][:12]))
+        table.add_row(part, str(count), *map(str, shares[part][:12]))
     console.result(description, table)
 
 
-def write_samples(data, folder):
-    """Writes the first test image of each class as a PNG file, for `handgrad predict`."""
+def write_samples(images, folder):
+    """Writes {name: image} as PNG files, for `handgrad predict`."""
     folder.mkdir(parents=True, exist_ok=True)
-    for label, name in enumerate(data.class_names):
-        for image in data.test.images[data.test.labels == label][:1]:
-            pixels = image[..., 0] if image.shape[-1] == 1 else image
-            Image.fromarray(pixels).save(folder / f"{name.replace('/', '_')}.png")
+    for name, image in images.items():
+        pixels = image[..., 0] if image.shape[-1] == 1 else image
+        Image.fromarray(pixels).save(folder / f"{name.replace('/', '_')}.png")

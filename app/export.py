@@ -1,36 +1,23 @@
 """Exports a model as `<to>/<name>/<version>/`, a SavedModel that needs none of our code.
 
-A version is written aside in a hidden folder, which TensorFlow Serving ignores, checked in a
-fresh process (`app.verification`), and then renamed: it exists whole or not at all, and is
-never written over.
+How it is written, checked and published: `app.publishing`.
 """
 
-import errno
-import fcntl
-import os
-import re
-import shutil
-import subprocess
-import sys
-import tempfile
-from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
 from app import verification
-from app.checksums import write_checksums
 from app.errors import HandgradError, UsageError
 from app.folding import count_norms, folded
 from app.formats import check_format, converted
 from app.layer_view import activations, write_layers
-from app.model_card import model_card, of_file, write_card
+from app.model_card import model_card, of_file
 from app.models import served
+from app.publishing import check_name, publish, publish_file, reason, verify, writing
 from app.signatures import with_features, write_saved_model
 from app.warmup import write_warmup
-
-_ASIDE = ".writing-"
 
 
 def export(model, *, name, class_names, to="saved_models", card, sample_images,
@@ -71,7 +58,7 @@ def export(model, *, name, class_names, to="saved_models", card, sample_images,
         HandgradError: where the export cannot be written, or does not predict what the model
             does. Nothing is left of it then.
     """
-    _check_name(name)
+    check_name(name)
     _check_classes(class_names)
     _check_samples(sample_images)
     check_format(format, dtype)
@@ -85,33 +72,25 @@ def export(model, *, name, class_names, to="saved_models", card, sample_images,
         network = _folded(model, reference)
         known = model_card(model, name, class_names, shape,
                            {**card, "folded": count_norms(model) - count_norms(network)})
-        with _writing(folder) as aside:
+        with writing(folder) as aside:
             if format != "savedmodel":
                 file = converted(network, shape, aside, format, dtype, calibration_images,
                                  reference)
-                return _publish_file(file, folder, {**known, **of_file(known, format, dtype)})
+                return publish_file(file, folder, {**known, **of_file(known, format, dtype)})
             more = {"activations": activations(model, shape)} if with_activations else {}
             write_saved_model(network, class_names, shape, aside, more)
-            _verify(aside, reference)
+            verify(aside, reference)
             if with_activations:
                 write_layers(model, shape, aside / "model" / "assets.extra")
             write_warmup(aside / "model" / "assets.extra", name, shape)
-            return _publish(aside / "model", folder, known)
+            return publish(aside / "model", folder, known)
     except HandgradError:
         raise
     except Exception as error:
         raise HandgradError(
-            f"The export '{name}' could not be written to {folder}: {_reason(error)}. "
+            f"The export '{name}' could not be written to {folder}: {reason(error)}. "
             "Nothing is left of it."
         ) from error
-
-
-def _check_name(name):
-    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", name) or name.isdecimal():
-        raise UsageError(
-            "The name of an export must be letters, digits, '.', '_' and '-', and no number "
-            f"(numbers are versions). Received: '{name}'"
-        )
 
 
 def _check_classes(class_names):
@@ -176,111 +155,3 @@ def _folded(model, reference):
     equal = all(verification.distance(found[key], reference[key]) <= reference["tolerance"]
                 for key in found)
     return candidate if equal else model
-
-
-@contextmanager
-def _writing(folder):
-    """A folder inside `folder` to write in, and removed in the end, as is `folder` if empty.
-
-    What killed exports have left is removed as well, where nobody else is writing.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = os.open(folder, os.O_RDONLY)
-    try:
-        # Not all network file systems can lock a folder: then leftovers stay.
-        with suppress(OSError):
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            for left in folder.glob(_ASIDE + "*"):
-                shutil.rmtree(left)
-        with suppress(OSError):
-            fcntl.flock(lock, fcntl.LOCK_SH)
-        aside = tempfile.mkdtemp(prefix=_ASIDE, dir=folder)
-        try:
-            yield Path(aside)
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
-    finally:
-        os.close(lock)
-        with suppress(OSError):
-            folder.rmdir()
-
-
-def _verify(aside, reference):
-    """Runs `app.verification` over the SavedModel in `aside`, in a fresh process."""
-    file = aside / "reference.npz"
-    np.savez(file, **reference)
-    command = [sys.executable, "-P", verification.__file__, aside / "model", file]
-    # The GPU's memory belongs to this process.
-    quiet = {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    done = subprocess.run(command, env=os.environ | quiet, capture_output=True, text=True)
-    if done.returncode:
-        reason = done.stderr.strip().splitlines()[-1:] or [f"ended by {done.returncode}"]
-        raise HandgradError(
-            "The export failed its check in a process that has TensorFlow only, and nothing is "
-            f"left of it: {reason[0]}"
-        )
-
-
-def _publish(written, folder, card):
-    """Moves `written` to the next version in `folder`, and returns that."""
-    while True:
-        version = _next(folder)
-        write_card({"name": card["name"], "version": version, **card}, written / "assets.extra")
-        write_checksums(written)
-        _flush(written)
-        try:
-            os.rename(written, folder / str(version))
-        except OSError as error:
-            # Another export was faster.
-            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
-                raise
-        else:
-            _fsync(folder)
-            return folder / str(version)
-
-
-def _publish_file(written, folder, card):
-    """Moves a file to `VERSION` with its suffix in `folder`, a card beside; returns that."""
-    while True:
-        version = _next(folder)
-        target = folder / f"{version}{written.suffix}"
-        write_card({"name": card["name"], "version": version, **card}, written.parent)
-        _flush(written.parent)
-        try:
-            # Unlike a rename, it fails where the card of another export is.
-            os.link(written.parent / "model_card.json", target.with_suffix(target.suffix + ".json"))
-        except FileExistsError:
-            continue
-        os.rename(written, target)
-        _fsync(folder)
-        return target
-
-
-def _next(folder):
-    """The first number that no version has, a folder or a file as `3.onnx`."""
-    numbers = (name.split(".")[0] for name in os.listdir(folder))
-    return max((int(n) for n in numbers if n.isascii() and n.isdecimal()), default=0) + 1
-
-
-def _flush(folder):
-    """Brings all below `folder` to the disk, before the rename that makes it count."""
-    for where, _, files in os.walk(folder):
-        for file in files:
-            _fsync(os.path.join(where, file))
-        _fsync(where)
-
-
-def _fsync(path):
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _reason(error):
-    """One line that says what went wrong."""
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    text = getattr(error, "message", None) or str(error) or type(error).__name__
-    return text.strip().splitlines()[0].rstrip(".")

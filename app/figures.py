@@ -6,7 +6,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from app.drawing import BLUE, INK, ORANGE, as_data_uri, finite, lines, save, short, styled
+from app.drawing import BLUE, INK, ORANGE, as_data_uri, lines, save, short, styled
 from app.gallery import GALLERY
 from app.measures import ACCURACY, MEASURES, best_row
 

@@ -74,7 +74,8 @@ def decode_mask(file, size):
     """
     with Image.open(file, formats=("PNG", "BMP", "GIF")) as image:
         if image.mode not in ("L", "P", "1"):
-            raise ValueError(f"a mask must hold one byte a pixel, its class. Received: {image.mode}")
+            raise ValueError("a mask must hold one byte a pixel, its class. "
+                             f"Received: {image.mode}")
         mask = image.convert("L") if image.mode == "1" else image
         return _fit(mask, size, Image.Resampling.NEAREST)
 

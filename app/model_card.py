@@ -45,11 +45,29 @@ def model_card(model, name, class_names, image_shape, given):
         },
         "preprocessing": PREPROCESSING,
         "limits": list(LIMITS),
-        "versions": {
-            "python": platform.python_version(),
-            **{package: version(package) for package in ("handgrad", "tensorflow", "keras")},
-        },
+        "versions": _versions(),
     }
+
+
+def task_card(task, model, name, data, given):
+    """The card of an export of another task: `task.returns` says what it returns."""
+    return {
+        "name": name,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        **given,
+        "parameters": model.count_params(),
+        "classes": list(data.class_names),
+        "inputs": task.takes(data),
+        "outputs": task.returns(data),
+        "preprocessing": PREPROCESSING,
+        "limits": list(LIMITS[2:]),
+        "versions": _versions(),
+    }
+
+
+def _versions():
+    return {"python": platform.python_version(),
+            **{package: version(package) for package in ("handgrad", "tensorflow", "keras")}}
 
 
 def of_file(card, format, dtype):

@@ -14,23 +14,24 @@ import numpy as np
 from PIL import Image
 
 from app import figures
+from app.measures import ACCURACY
 from app.memory_figure import draw_memory
 from app.runs import replacing
 from app.search_report import search_section
 
-EXAMPLES, MISTAKES, TILE = 20, 24, 96  # images, images, pixels
+EXAMPLES, MISTAKES, TILE, WIDE = 20, 24, 96, 640  # images, images, pixels, pixels
 
 
 def write_report(run_dir, *, config, history, evaluation, data, model_summary,
                  initial_filters=None, final_filters=None, trials=None, export=None, memory=None,
-                 seconds):
+                 seconds, measure=ACCURACY, pictures=()):
     """Writes `run_dir/report.html` and returns its path. A part without input is left out.
 
     Args:
         run_dir: the folder of the run; its name is the run's.
         config: the settings of the run, plain values.
         history: a dict an epoch, see `figures.learning_curves`.
-        evaluation: the `Evaluation` on `data.test`.
+        evaluation: of the task, on `data.test`.
         data: an `app.data.Data`.
         model_summary: (layer, output shape, parameters) in the model's order.
         initial_filters, final_filters: the first kernel (kh, kw, cin, cout) before and after
@@ -40,18 +41,27 @@ def write_report(run_dir, *, config, history, evaluation, data, model_summary,
         export: the folder of the exported version, `saved_models/<name>/<version>`.
         memory: the `MemoryReport` of a lean run.
         seconds: how long each part of the run took, by its name.
+        measure: the `app.measures.Measure` of the task.
+        pictures: what other tasks than classification show in place of confusion and mistakes:
+            [(title, text, [(picture uint8 (H, W, 3), caption)])].
     """
+    classified = measure is ACCURACY
     page = environment().get_template("report.html").render(
         name=Path(run_dir).resolve().name,
         config=config,
         evaluation=evaluation,
+        measure=measure,
+        counted=data.counted,
         data=data.describe(),
-        examples=_examples(data),
-        curves=[figures.learning_curves(history, [name]) for name in ("loss", "accuracy")]
-        if history else None,
+        examples=_examples(data) if classified else None,
+        pictures=[(title, text, [(_tile(picture, WIDE), caption) for picture, caption in shown])
+                  for title, text, shown in pictures],
+        curves=[figures.learning_curves(history, [name], measure)
+                for name in ("loss", measure.name) if name in history[0]] if history else None,
         search=search_section(trials, evaluation) if trials else None,
-        confusion=figures.confusion_matrix(evaluation.confusion, evaluation.class_names),
-        mistakes=_mistakes(evaluation, data.test),
+        confusion=figures.confusion_matrix(evaluation.confusion, evaluation.class_names)
+        if classified else None,
+        mistakes=_mistakes(evaluation, data.test) if classified else None,
         memory=draw_memory(memory) if memory else None,
         filters=_filters(initial_filters, final_filters),
         layers=[_layer(*row) for row in model_summary],
@@ -119,10 +129,10 @@ def _plain(value):
     return str(value)
 
 
-def _tile(image):
-    """A uint8 image as the source of an `<img>`, at most `TILE` pixels wide and high."""
+def _tile(image, most=TILE):
+    """A uint8 image as the source of an `<img>`, at most so many pixels wide and high."""
     picture = Image.fromarray(image.squeeze(2) if image.shape[2] == 1 else image)
-    picture.thumbnail((TILE, TILE))
+    picture.thumbnail((most, most))
     buffer = io.BytesIO()
     picture.save(buffer, format="PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -13,7 +13,7 @@ from PIL import Image
 from app.data import load
 
 SIDE = 64  # pixels
-PARTS = {"train": 3000, "validation": 400, "test": 600}  # scenes
+PARTS = {"train": 2000, "validation": 400, "test": 600}  # scenes
 INK = 0.4  # from this part of full ink on, a pixel belongs to the digit
 ROOM = 0.1  # of a digit's box, another one may cover at most this part
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from app.answers import ANSWERS
 from app.errors import HandgradError, UsageError, unknown
 from app.image_header import count_pixels
 
@@ -46,7 +47,9 @@ def load(path, version=None):
     version = known[-1] if version is None else int(version)
     if version not in known:
         raise unknown(f"version of {path}", version, [str(number) for number in known])
-    return Served(path / str(version))
+    folder = path / str(version)
+    task = _task(folder)
+    return Served(folder) if task == "classify" else ServedTask(folder, task)
 
 
 def versions(folder):
@@ -66,6 +69,8 @@ class Served:
             work as long as this object lives.
     """
 
+    task = "classify"
+
     def __init__(self, folder):
         self.folder = Path(folder)
         self.name, self.version = self.folder.parent.name, int(self.folder.name)
@@ -73,8 +78,7 @@ class Served:
             # Held, since the signatures do not keep the variables alive.
             self._model = tf.saved_model.load(str(folder))
             labels = (self.folder / "assets" / "labels.txt").read_text(encoding="utf-8")
-            card = self.folder / "assets.extra" / "model_card.json"
-            self.card = json.loads(card.read_text(encoding="utf-8"))
+            self.card = _card(self.folder)
             self.class_names = tuple(labels.removesuffix("\n").split("\n"))
             self.signatures = self._model.signatures
             self.image_shape = self._check_signatures()
@@ -109,7 +113,7 @@ class Served:
         images = images.astype(np.float32)
         starts = range(0, max(1, len(images)), BATCH)
         parts = [self._run("serving_default", images[i:i + BATCH]) for i in starts]
-        return {name: np.concatenate([part[name] for part in parts]) for name in _OUTPUTS}
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def predict_files(self, paths):
         """A row for each image file in `paths`, in order; a folder stands for all below it.
@@ -146,18 +150,19 @@ class Served:
                 for entry in batch:
                     self._fill([entry])
             return
-        for i, (row, _) in enumerate(batch):
-            row["label"], row["score"] = str(outputs["label"][i]), float(outputs["score"][i])
-            row["probabilities"] = dict(zip(self.class_names, outputs["probabilities"][i].tolist()))
+        for i, (row, contents) in enumerate(batch):
+            row |= self._row({name: values[i] for name, values in outputs.items()})
+
+    def _row(self, answer):
+        """What a row says of an image's answer."""
+        return ANSWERS[self.task].row(answer, self.class_names)
 
     def _run(self, signature, values):
-        """The outputs of a signature as NumPy arrays, the labels as str."""
+        """The outputs of a signature as NumPy arrays, strings as str."""
         name = _INPUTS[signature]
         values = tf.constant(values, tf.string if name == "image_bytes" else tf.float32)
         outputs = self.signatures[signature](**{name: values})
-        outputs = {name: outputs[name].numpy() for name in _OUTPUTS}
-        outputs["label"] = np.array([label.decode() for label in outputs["label"]], str)
-        return outputs
+        return {name: _plain(values.numpy()) for name, values in outputs.items()}
 
     def _check_signatures(self):
         """The shape of the images."""
@@ -171,6 +176,44 @@ class Served:
             raise ValueError(f"{len(self.class_names)} labels for {classes} classes")
         images = self.signatures["serving_default"].structured_input_signature[1]["images"]
         return tuple(images.shape[1:])
+
+
+class ServedTask(Served):
+    """One version of an export of another task than classification, loaded.
+
+    `predict` returns what the task answers, as the model card says; a row of `predict_files` has
+    what `app.answers` makes of it, and "answer", the arrays themselves by the output's name.
+    """
+
+    def __init__(self, folder, task):
+        self.task = task
+        super().__init__(folder)
+
+    def _row(self, answer):
+        return {**super()._row(answer), "answer": answer}
+
+    def _check_signatures(self):
+        """The shape of the images, or () where the task takes none."""
+        images = self.signatures["serving_default"].structured_input_signature[1]
+        return tuple(images["images"].shape[1:]) if "images" in images else ()
+
+
+def _task(folder):
+    """The task of an export by its card; of an export that is broken "classify"."""
+    try:
+        return _card(folder).get("task", "classify")
+    except (OSError, ValueError, AttributeError):
+        return "classify"
+
+
+def _card(folder):
+    return json.loads((folder / "assets.extra" / "model_card.json").read_text(encoding="utf-8"))
+
+
+def _plain(values):
+    if values.dtype != object:
+        return values
+    return np.array([text.decode() for text in values.ravel()], str).reshape(values.shape)
 
 
 def _check_folder(path):

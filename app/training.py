@@ -158,9 +158,9 @@ class Checkpoints(keras.callbacks.Callback):
     """Keeps the run after each epoch: the history, the best model, the state to go on from.
 
     The best epoch is the best by the measure of the task on the validation part (the lowest
-    loss among equals), or is the last one where there is no such part. Training stops when the best is `patience`
-    epochs old. All of it follows from the history, so a resumed run decides as an
-    uninterrupted one.
+    loss among equals), or is the last one where there is no such part. Training stops when the
+    best is `patience` epochs old. All of it follows from the history, so a resumed run decides
+    as an uninterrupted one.
     """
 
     def __init__(self, run, patience=None, keep_best=True):

@@ -3,7 +3,8 @@
 `app.export` runs this file as a program, in a fresh process: `verification.py FOLDER REFERENCE`.
 FOLDER holds the SavedModel, REFERENCE is an .npz of `images` (float32 in [0,1]), `pixels` (the
 same as uint8), and what the model itself makes of them: `probabilities`, `labels` and perhaps
-`features`, with the `tolerance`. The process ends with 0, or with 1 and the reason as the last
+`features`, with the `tolerance`; or, of other tasks than classification, of `given/SIGNATURE/INPUT`
+and `wanted/SIGNATURE/OUTPUT`. The process ends with 0, or with 1 and the reason as the last
 line on stderr.
 """
 
@@ -22,6 +23,8 @@ def verify(folder, reference):
     model = tf.saved_model.load(folder)
     with np.load(reference) as arrays:
         expected = dict(arrays)
+    if "probabilities" not in expected:
+        return _verify_answers(tf, model, expected)
     expected["score"] = expected["probabilities"].max(axis=-1)
     images = tf.constant(expected["images"])
     encoded = [tf.io.encode_png(image) for image in expected["pixels"]]
@@ -39,6 +42,49 @@ def verify(folder, reference):
     _compare_classify(run("classify", inputs=examples), expected)
     if "features" in expected:
         _near("features", run("features", images=images), "features", expected)
+
+
+def _verify_answers(tf, model, expected):
+    """Of `given/SIGNATURE/INPUT` the model makes `wanted/SIGNATURE/OUTPUT`."""
+    given, wanted, found = {}, {}, {}
+    for key, value in expected.items():
+        side, signature, name = key.split("/")
+        if side == "wanted":
+            wanted[signature, name] = value
+        else:  # encoded images are written as hexadecimal digits
+            given.setdefault(signature, {})[name] = value if value.dtype.kind != "U" else [
+                bytes.fromhex(str(one)) for one in value]
+    for signature, inputs in given.items():
+        outputs = model.signatures[signature](**{k: tf.constant(v) for k, v in inputs.items()})
+        found |= {(signature, name): plain(value.numpy()) for name, value in outputs.items()}
+    if wrong := differing(found, wanted):
+        raise AssertionError(wrong)
+
+
+def differing(found, wanted, tolerance=1e-4, share=0.01):
+    """Why answers are not equal, or None: numbers up to a tolerance, all else but for a share.
+
+    The places of a mask where two classes are as likely may differ by rounding.
+    """
+    if set(found) != set(wanted):
+        return f"the answers are {sorted(found)}, not {sorted(wanted)}"
+    for key, value in found.items():
+        other = wanted[key]
+        if value.shape != other.shape:
+            return f"`{key}` has the shape {value.shape}, not {other.shape}"
+        if value.dtype.kind == "f":
+            if not distance(value, other) <= tolerance:
+                return (f"`{key}` is {distance(value, other):.2g} away from the model's, "
+                        f"allowed is {tolerance:.0e}")
+        elif value.size and np.mean(value != other) > share:
+            return f"`{key}` is another in {np.mean(value != other):.0%} of its places"
+
+
+def plain(value):
+    """An array whose bytes are text, which NumPy can write."""
+    if value.dtype != object:
+        return value
+    return np.array([text.decode() for text in value.ravel()], str).reshape(value.shape)
 
 
 def distance(value, wanted):

@@ -16,7 +16,8 @@ from PIL import Image
 
 from app import images
 from app.errors import HandgradError, UsageError
-from app.export import _publish, export
+from app.export import export
+from app.publishing import publish
 from app.signatures import decode
 from custom_layers.gradient import differentiable
 
@@ -212,7 +213,7 @@ def test_published_versions_are_never_written_over(tmp_path):
         written = tmp_path / f"written{i}"
         written.mkdir()
         (written / "mine").write_text(str(i))
-        return i, _publish(written, tmp_path / "net", {"name": "net"})
+        return i, publish(written, tmp_path / "net", {"name": "net"})
 
     with ThreadPoolExecutor(16) as pool:
         published = dict(pool.map(publish, range(48)))

@@ -46,7 +46,7 @@ def camvid(size):
 
 
 DATA_SETS = {
-    "digit-scenes": DataSet("4,000 scenes of handwritten digits, 64x64 grey, 11 classes; built in",
+    "digit-scenes": DataSet("3,000 scenes of handwritten digits, 64x64 grey, 11 classes; built in",
                             digit_scenes),
     "camvid": DataSet("701 road scenes, 480x360 colour, 11 classes", camvid),
 }

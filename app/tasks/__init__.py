@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from importlib import import_module
 
 from app.errors import unknown
-from app.measures import ACCURACY, FID, MAP50, MEAN_IOU, SENTENCES, Measure
+from app.measures import ACCURACY, MEAN_IOU, Measure
 
 
 @dataclass(frozen=True)

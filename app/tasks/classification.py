@@ -23,6 +23,12 @@ class Classification(Task):
         # The same labels for each output.
         return None if outputs == 1 else lambda x, y: (x, (y,) * outputs)
 
+    def some(self, data):
+        """One test image of each class."""
+        test = data.test
+        return {name: image for label, name in enumerate(data.class_names)
+                for image in test.images[test.labels == label][:1]}
+
     def loaded(self, network):
         return served(network)
 

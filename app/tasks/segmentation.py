@@ -52,13 +52,18 @@ class Segmentation(Task):
     def evaluate(self, network, split, data):
         return scoring.evaluate(network, split, data.class_names)
 
-    def outputs(self, network, class_names):
-        def decode(logits):
-            probabilities = tf.nn.softmax(logits)
+    def answer(self, network, class_names):
+        def segment(images):
+            logits = network(images, training=False)
             return {"mask": tf.argmax(logits, -1, tf.int32),
-                    "score": tf.reduce_max(probabilities, -1)}
+                    "score": tf.reduce_max(tf.nn.softmax(logits), -1)}
 
-        return decode
+        return segment
+
+    def returns(self, data):
+        shape = ("batch", *data.image_shape[:2])
+        return {"mask": f"int32, the class of each pixel, {shape}",
+                "score": f"float32, its probability, {shape}"}
 
     def pictures(self, network, evaluation, split, data):
         classes = len(data.class_names)

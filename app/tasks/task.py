@@ -3,6 +3,7 @@
 from app.compiling import optimizer_of
 from app.errors import UsageError
 from app.models import build, find
+from app.task_export import image_samples, image_signatures
 from app.tasks import TASKS
 
 
@@ -42,7 +43,8 @@ class Task:
     def compile(self, network, model, **settings):
         """Compiles `network`, called `model`; settings as in `app.compiling.optimizer_of`."""
         if settings.pop("label_smoothing", 0.0):
-            raise UsageError(f"--label-smoothing is for classification. Received: --task {self.name}")
+            raise UsageError("--label-smoothing is for classification. "
+                             f"Received: --task {self.name}")
         network.compile(optimizer_of(**settings), loss=self.loss(network, model),
                         metrics=self.metrics(network))
         return network
@@ -66,6 +68,10 @@ class Task:
         """(images in [0, 1], labels) -> (x, y) as the network is fitted to; None: as they are."""
         return None
 
+    def some(self, data):
+        """{name: image} of a few test images."""
+        return {f"{data.name}-{i}": image for i, image in enumerate(data.test.images[:10])}
+
     def loaded(self, network):
         """The network that predicts, of the one that was trained."""
         return network
@@ -78,6 +84,27 @@ class Task:
         """
         raise NotImplementedError
 
+    def answer(self, network, class_names):
+        """(images) -> {name: tensor}, in a graph: what an export returns, decoded."""
+        raise NotImplementedError
+
+    def signatures(self, network, data):
+        """{signature: function} of an export."""
+        return image_signatures(self.answer(network, data.class_names), data.image_shape)
+
+    def samples(self, data, count):
+        """{signature: {input: values}} that the check of an export asks for."""
+        return image_samples(data.test.images, count)
+
+    def takes(self, data):
+        """{input: a line} for the card of an export."""
+        return {"serving_default": f"images: float32 in [0, 1], {('batch', *data.image_shape)}",
+                "image_bytes": "image_bytes: string, encoded image files, ('batch',)"}
+
+    def returns(self, data):
+        """{output: a line} for the card of an export."""
+        raise NotImplementedError
+
     def pictures(self, network, evaluation, split, data):
-        """What the report shows: a list of (title, text, [(PNG or figure, caption)])."""
+        """What the report shows: [(title, text, [(picture uint8 (H, W, 3), caption)])]."""
         return []
