@@ -29,7 +29,7 @@ from app.errors import HandgradError, UsageError
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif"}
 LARGEST_DEFAULT = 128
 LIMIT = 4 * 2**30
-_FORMATS = ("PNG", "JPEG", "BMP", "GIF")
+FORMATS = ("PNG", "JPEG", "BMP", "GIF")
 _GREY = {"1", "L", "LA", "I", "I;16", "I;16B", "I;16L"}
 # What Pillow raises for broken files, apart from OSError, is not documented: these were seen.
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error)
@@ -38,7 +38,7 @@ _BROKEN += (IndexError, Image.DecompressionBombError)
 
 def probe(file):
     """(height, width, whether it is grey) of an image file, from its header."""
-    with Image.open(file, formats=_FORMATS) as image:
+    with Image.open(file, formats=FORMATS) as image:
         grey = image.mode in _GREY
         if image.mode == "P":
             colours = np.reshape(image.getpalette("RGB"), (-1, 3))
@@ -57,7 +57,7 @@ def decode(file, size, channels):
     `size` is (height, width), or None for the image's own.
     """
     file = io.BytesIO(file) if isinstance(file, bytes) else file
-    with Image.open(file, formats=_FORMATS) as image:
+    with Image.open(file, formats=FORMATS) as image:
         if image.mode.startswith("I"):
             # Pillow would clip 16-bit values at 255.
             image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))

@@ -20,7 +20,7 @@ def resnet(image_shape, classes, *, depth=50, width=1.0, weight_decay=0.0, stati
     """
     if depth not in RESNET:
         raise ValueError(f"`depth` must be one of {', '.join(map(str, RESNET))}. Received: {depth}")
-    parts = _Parts(width, weight_decay)
+    parts = ResidualParts(width, weight_decay)
     images, x = start_functional(image_shape, statistics)
     x = parts.conv(x, 64, 7, 2, "conv1", padding=3)
     x = MaxPooling2D(3, 2, padding="same", name="pool1")(ReLU(name="conv1_relu")(x))
@@ -49,7 +49,7 @@ def cifar_resnet(image_shape, classes, *, depth=20, width=1.0, weight_decay=0.0,
     if depth < 8 or (depth - 2) % 6:
         raise ValueError(f"`depth` must be 6 n + 2, as in {', '.join(map(str, CIFAR_RESNET))}. "
                          f"Received: {depth}")
-    parts = _Parts(width, weight_decay)
+    parts = ResidualParts(width, weight_decay)
     images, x = start_functional(image_shape, statistics)
     x = ReLU(name="conv1_relu")(parts.conv(x, 16, 3, 1, "conv1"))
     for stage, maps in enumerate((16, 32, 64)):
@@ -67,7 +67,7 @@ def cifar_resnet(image_shape, classes, *, depth=20, width=1.0, weight_decay=0.0,
     return keras.Model(images, parts.logits(x, classes), name=f"resnet{depth}")
 
 
-class _Parts:
+class ResidualParts:
     """What residual networks are made of; all channels times `width`."""
 
     def __init__(self, width, weight_decay):
