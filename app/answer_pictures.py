@@ -4,10 +4,12 @@ import numpy as np
 from PIL import Image
 
 from app import images
-from app.segmentation.pictures import overlay, side_by_side
+from app.detection.pictures import drawn
 from app.errors import UsageError
+from app.segmentation.pictures import overlay, side_by_side
 
 LEAST = 256  # pixels; smaller pictures are enlarged
+CERTAIN = 0.5  # the least score of a box that is drawn
 
 
 def draw(served, row):
@@ -27,4 +29,10 @@ def _mask(image, answer, class_names):
     return side_by_side(image, overlay(image, answer["mask"].astype(np.uint8), len(class_names)))
 
 
-_DRAWN = {"segment": _mask}
+def _boxes(image, answer, class_names):
+    sure = answer["scores"] >= CERTAIN
+    return np.asarray(drawn(image, answer["boxes"][sure], answer["classes"][sure], class_names,
+                            answer["scores"][sure]))
+
+
+_DRAWN = {"segment": _mask, "detect": _boxes}

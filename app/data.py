@@ -146,8 +146,8 @@ def batches(split, batch_size, *, epochs=1, first_epoch=0, shuffle_seed=None, au
         shuffle_seed: shuffles each epoch anew; None keeps the order.
         augment: names out of `app.augmentation.AUGMENTATIONS`, each with an amount or without,
             such as "shift" or "flip,rotate=15".
-        moved: (labels, maps (B, 6), see `app.augmentation.draw`) -> labels, where labels have a
-            place in the image and move with it.
+        moved: (labels, maps (B, 6), see `app.augmentation.draw`, image shape) -> labels, where
+            labels have a place in the image and move with it.
     """
     count, (height, width) = len(split), split.images.shape[1:3]
     chosen = augmentation.parse(augment)
@@ -179,7 +179,7 @@ def batches(split, batch_size, *, epochs=1, first_epoch=0, shuffle_seed=None, au
         indices, drawn = part
         found = tf.gather(labels, indices)
         if moved and "map" in drawn:
-            found = moved(found, drawn["map"])
+            found = moved(found, drawn["map"], images.shape[1:])
         return augmentation.apply(tf.gather(images, indices), drawn, bank), found
 
     dataset = tf.data.Dataset.range(first_epoch, epochs).flat_map(epoch_batches)

@@ -24,11 +24,11 @@ class Measure:
 
 ACCURACY = Measure("accuracy", "accuracy")
 MEAN_IOU = Measure("mean_iou", "mean IoU")
-MAP50 = Measure("map50", "mAP@0.5")
+MAP_50 = Measure("map_50", "mAP@0.5")
 SENTENCES = Measure("sentence_accuracy", "exact sentences")
 FID = Measure("fid", "FID", "min")
 LOSS = Measure("loss", "loss", "min")
-MEASURES = {m.name: m for m in (ACCURACY, MEAN_IOU, MAP50, SENTENCES, FID, LOSS)}
+MEASURES = {m.name: m for m in (ACCURACY, MEAN_IOU, MAP_50, SENTENCES, FID, LOSS)}
 
 
 def of_objective(name):

@@ -11,8 +11,9 @@ import numpy as np
 from PIL import Image
 
 from app.data import load
+from app.errors import UsageError
 
-SIDE = 64  # pixels
+SIDE, MOST = 64, 3  # pixels, digits in a scene
 PARTS = {"train": 2000, "validation": 400, "test": 600}  # scenes
 INK = 0.4  # from this part of full ink on, a pixel belongs to the digit
 ROOM = 0.1  # of a digit's box, another one may cover at most this part
@@ -35,6 +36,11 @@ class Placed:
                 self.left + columns[-1] + 1, self.top + rows[-1] + 1)
 
 
+def check_size(size):
+    if size not in (None, (SIDE, SIDE)):
+        raise UsageError(f"Digit scenes are {SIDE}x{SIDE} pixels. Received: --image-size {size}")
+
+
 def parts(seed, compose):
     """{part: [compose(digits, rng) for each scene]}, a function of the seed alone.
 
@@ -48,7 +54,7 @@ def parts(seed, compose):
     }
 
 
-def place(digits, rng, most=3, sizes=(16, 28)):
+def place(digits, rng, most=MOST, sizes=(16, 28)):
     """1 to `most` digits of a `Split`, at places where they hardly cover each other."""
     placed = []
     for _ in range(rng.integers(1, most + 1)):

@@ -76,6 +76,24 @@ def divide(source, *, validation, test, seed):
     return train, validated, tested
 
 
+def divide_evenly(source, *, seed, fraction=0.15):
+    """The (train, validation, test) of a source whose labels are no classes of images.
+
+    What it does not divide itself is cut from its training part by the seed, this fraction each.
+    """
+    found, left = dict(source.parts), np.arange(len(source.train))
+    missing = [part for part in ("test", "validation") if part not in found]
+    count = round(fraction * len(left))
+    if missing and not count:
+        raise HandgradError(f"{source.origin} has {len(left)} images to train on, too few to cut a "
+                            f"{missing[0]} part from them. Expected: at least 4.")
+    order = np.random.default_rng(seed).permutation(left)
+    for i, part in enumerate(missing):
+        found[part] = source.train.take(np.sort(order[i * count:(i + 1) * count]))
+    train = source.train.take(np.sort(order[len(missing) * count:])) if missing else source.train
+    return train, found["validation"], found["test"]
+
+
 def _cut(indices, name, fraction, count, source, seed):
     """`indices` of training images without `count` of them, and these, both in order."""
     labels, classes = source.train.labels[indices], source.class_names

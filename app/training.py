@@ -105,12 +105,18 @@ def fit(model, config, train, validation=None, *, first_epoch=0, until=None, cal
         initial_epoch=first_epoch,
         steps_per_epoch=steps(train, size),
         validation_data=None if validation is None else fitted(
-            batches(validation, max(size, 256))),
+            batches(validation, max(size, validated_at_once(validation)))),
         callbacks=[FirstOutput(), Finite(), Reseed(config.seed), *averaged,
                    *task.callbacks(network, config.model, validation), *callbacks],
         shuffle=False,  # the batches are shuffled already
         verbose=verbose,
     )
+
+
+def validated_at_once(split):
+    """So many images are validated in a batch: as many as 256 of 32 x 32 pixels hold."""
+    height, width = split.images.shape[1:3]
+    return min(256, max(1, 2**18 // (height * width)))
 
 
 class FirstOutput(keras.callbacks.Callback):

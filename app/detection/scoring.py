@@ -47,6 +47,11 @@ class DetectionEvaluation:
         """mAP@[.5:.95]: the mean of the classes that have objects; NaN where none has."""
         return _mean(self.precision)
 
+    @property
+    def measures(self):
+        """What a detector is judged by, the most telling first."""
+        return {"map_50": self.map_50, "map": self.map}
+
     def by_class(self):
         """A dict a class: name, ap_50, ap (None where not defined), objects."""
         return [

@@ -16,7 +16,7 @@ from app import images, scenes
 from app.data import Data
 from app.errors import HandgradError, UsageError, unknown
 from app.sources import DIGITS, DataSet, cache_folder, data_folder
-from app.split import Split
+from app.split import Source, Split, divide_evenly
 
 VOID = 255
 CAMVID = ("sky", "building", "pole", "road", "pavement", "tree", "sign", "fence", "car",
@@ -24,17 +24,19 @@ CAMVID = ("sky", "building", "pole", "road", "pavement", "tree", "sign", "fence"
 _PARTS = {"train": ("train",), "validation": ("val", "validation"), "test": ("test",)}
 
 
-def digit_scenes(seed):
+def digit_scenes(size, seed):
     """Scenes of 1 to 3 digits on 64x64 pixels; the ground is a class."""
+    scenes.check_size(size)
+
     def compose(digits, rng):
         return scenes.render(scenes.place(digits, rng), rng)
 
     parts = {name: Split(*map(np.stack, zip(*made)))
              for name, made in scenes.parts(seed, compose).items()}
-    return ("ground", *DIGITS), parts
+    return Source("scikit-learn", ("ground", *DIGITS), **parts)
 
 
-def camvid(size):
+def camvid(size, seed):
     """CamVid: `camvid.tar` of $HANDGRAD_DATA, unpacked once to where archives are kept."""
     folder = data_folder()
     archive = folder / "camvid.tar" if folder else None
@@ -55,21 +57,16 @@ DATA_SETS = {
 def load(source, *, image_size=None, seed=0, skip_corrupt=False):
     """The `Data` of a name or a folder; labels are masks uint8 (N, H, W), void is 255."""
     size = images.parse_size(image_size)
-    if source == "digit-scenes":
-        if size not in (None, (scenes.SIDE, scenes.SIDE)):
-            raise UsageError(f"Digit scenes are 64x64. Received: --image-size {image_size}")
-        (class_names, parts), origin = digit_scenes(seed), "scikit-learn"
-    elif source == "camvid":
-        (class_names, parts), origin = camvid(size), "camvid.tar"
+    if source in DATA_SETS:
+        found, name = DATA_SETS[source].read(size, seed), source
     else:
         path = Path(source).expanduser()
         if not path.is_dir():
             raise UsageError(f"{unknown('data set', source, list(DATA_SETS))}, or a folder of "
                              "images and masks: train/, trainannot/, val/, valannot/ ..., or "
                              "images/, masks/")
-        (class_names, parts), origin = read_folder(path, size=size, seed=seed), str(path)
-    name = source if source in DATA_SETS else Path(source).resolve().name
-    return Data(name, class_names, *(parts[part] for part in _PARTS), origin=origin,
+        found, name = read_folder(path, size=size), path.resolve().name
+    return Data(name, found.class_names, *divide_evenly(found, seed=seed), origin=found.origin,
                 counted="pixels", count=count_pixels)
 
 
@@ -89,8 +86,8 @@ def unpacked(archive):
     return folder
 
 
-def read_folder(root, *, size=None, class_names=None, void=VOID, seed=0):
-    """(class names, {part: Split}) of a folder of images and masks."""
+def read_folder(root, *, size=None, class_names=None, void=VOID):
+    """The `Source` of a folder of images and masks."""
     class_names = class_names or _class_names(root)
     listed = {part: _pairs(root, *found) for part, found in _folders(root).items()}
     files = [image for pairs in listed.values() for image, _ in pairs]
@@ -103,7 +100,7 @@ def read_folder(root, *, size=None, class_names=None, void=VOID, seed=0):
     images.check_memory(len(files), size, channels + 1)
     parts = {part: _read(pairs, size, channels, class_names, void)
              for part, pairs in listed.items()}
-    return class_names, _divided(parts, seed)
+    return Source(f"images in {root}", class_names, **parts)
 
 
 def _class_names(root):
@@ -120,19 +117,15 @@ def _class_names(root):
 
 
 def _folders(root):
-    """{part: (folder of images, folder of masks)}; a part "all" is still to be divided."""
+    """{part: (folder of images, folder of masks)}; parts may be missing but for "train"."""
     found = {}
     for part, names in _PARTS.items():
         for name in names:
             if (root / name).is_dir():
                 found[part] = (root / name, root / f"{name}annot")
-    if "train" not in found and (root / "images").is_dir():
-        found = {"all": (root / "images", root / "masks")}
-    if found and list(found) != ["all"] and set(found) != set(_PARTS):
-        missing = sorted(set(_PARTS) - set(found))
-        raise HandgradError(f"{root} has no part '{missing[0]}'. Expected: train/, val/ and test/, "
-                            "or images/ alone, which is divided.")
-    if not found:
+    if not found and (root / "images").is_dir():
+        found = {"train": (root / "images", root / "masks")}
+    if "train" not in found:
         raise HandgradError(f"{root} holds neither train/ and trainannot/ nor images/ and masks/.")
     return found
 
@@ -171,19 +164,6 @@ def _read(pairs, size, channels, class_names, void):
         if reason is not None:
             raise HandgradError(f"{mask} does not fit: {reason}.")
     return Split(pixels, masks, tuple(str(image) for image, _ in pairs))
-
-
-def _divided(parts, seed, fraction=0.15):
-    """The three parts, cut where they are not there: 15 % each for validation and test."""
-    if "all" not in parts:
-        return parts
-    whole = parts["all"]
-    cut = round(fraction * len(whole))
-    if not cut:
-        raise HandgradError(f"{len(whole)} images are too few to be divided. Expected: at least 4.")
-    order = np.random.default_rng(seed).permutation(len(whole))
-    groups = {"test": order[:cut], "validation": order[cut:2 * cut], "train": order[2 * cut:]}
-    return {part: whole.take(np.sort(groups[part])) for part in _PARTS}
 
 
 def _by(size):

@@ -40,7 +40,7 @@ class Segmentation(Task):
                                       sparse_y_pred=False)]
 
     @staticmethod
-    def moved(masks, maps):
+    def moved(masks, maps, image_shape):
         """Masks moved as `app.augmentation` moves images, by the nearest pixel; void comes in."""
         a, b, c, d, x, y = tf.unstack(maps, axis=1)
         zero = tf.zeros_like(a)

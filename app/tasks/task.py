@@ -62,7 +62,7 @@ class Task:
         return []
 
     moved = None
-    """(labels, maps) -> labels of images that an augmentation has moved, where they move too."""
+    """(labels, maps, image shape) -> labels, where they move with images that are augmented."""
 
     def examples(self, network, model):
         """(images in [0, 1], labels) -> (x, y) as the network is fitted to; None: as they are."""

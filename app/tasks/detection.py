@@ -1,0 +1,110 @@
+"""Detection: where the objects of an image are, and what."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from app.data import batches
+from app.detection import DETECTORS, data as data_sets, scoring
+from app.detection.moving import moved_boxes
+from app.detection.pictures import drawn
+from app.models import Network
+from app.segmentation.pictures import side_by_side
+from app.tasks.task import Task
+from app.training import validated_at_once
+
+SHOWN, CERTAIN = 6, 0.5  # images in a report; the least score of a box that is drawn
+
+
+class Detection(Task):
+    """Boxes: the networks give what their detector decodes."""
+
+    name = "detect"
+    data_sets = data_sets.DATA_SETS
+    networks = {name: Network(detector.build, image_shape=(64, 64, 1))
+                for name, detector in DETECTORS.items()}
+
+    def load(self, source, **settings):
+        return data_sets.load(source, **settings)
+
+    def loss(self, network, model):
+        return DETECTORS[model].loss
+
+    def examples(self, network, model):
+        shape = network.inputs[0].shape[1:]
+        return lambda images, labels: (images, DETECTORS[model].targets(shape, labels))
+
+    @staticmethod
+    def moved(labels, maps, image_shape):
+        return moved_boxes(labels, maps, *image_shape[:2])
+
+    def callbacks(self, network, model, validation):
+        return [] if validation is None else [Precisions(network, validation)]
+
+    def evaluate(self, network, split, data):
+        return evaluate(network, split, data.class_names)
+
+    def answer(self, network, class_names):
+        names = tf.constant(list(class_names))
+
+        def detect(images):
+            found = detections(network, images)
+            there = tf.sequence_mask(found["count"], tf.shape(found["classes"])[1])
+            return {**found, "labels": tf.where(there, tf.gather(names, found["classes"]), "")}
+
+        return detect
+
+    def returns(self, data):
+        return {
+            "boxes": f"float32, x1, y1, x2, y2 in pixels of images {data.image_shape}, as lengths "
+                     "from the corner, the most certain first, zeros behind `count`, "
+                     "('batch', most, 4)",
+            "scores, classes, labels": "float32, int32 and string, of each box, ('batch', most)",
+            "count": "int32, how many there are, ('batch',)",
+        }
+
+    def pictures(self, network, evaluation, split, data):
+        shown = split.take(np.arange(min(SHOWN, len(split))))
+        found = predicted(network, shown)
+        pairs = []
+        for i, image in enumerate(shown.images):
+            sure = found["scores"][i] >= CERTAIN
+            true = drawn(image, shown.labels[i, :, :4], shown.labels[i, :, 4], data.class_names)
+            ours = drawn(image, found["boxes"][i][sure], found["classes"][i][sure],
+                         data.class_names, found["scores"][i][sure])
+            pairs.append((side_by_side(np.asarray(true), np.asarray(ours)), f"test image {i}"))
+        return [("Test images", f"True boxes, and those detected with a score of {CERTAIN} or "
+                                "more.", pairs)]
+
+
+def detections(network, images):
+    """What a network's detector decodes, {"boxes", "scores", "classes", "count"}."""
+    detector = DETECTORS[network.name]
+    return detector.decode(network(images, training=False), network.inputs[0].shape[1:])
+
+
+def predicted(network, split):
+    """The detections in all images of a part, as arrays."""
+    step = tf.function(lambda images: detections(network, images), reduce_retracing=True)
+    found = [step(images) for images, _ in batches(split, validated_at_once(split))]
+    return {name: np.concatenate([part[name] for part in found]) for name in found[0]}
+
+
+def evaluate(network, split, class_names):
+    """The `app.detection.scoring.DetectionEvaluation` of a network on a part of the data."""
+    return scoring.score(predicted(network, split), split.labels, class_names)
+
+
+class Precisions(keras.callbacks.Callback):
+    """mAP@0.5 on the validation part after each epoch: decoded, it cannot be a metric."""
+
+    def __init__(self, network, validation):
+        super().__init__()
+        self.network, self.validation = network, validation
+
+    def on_epoch_end(self, epoch, logs=None):
+        classes = range(int(self.validation.labels[..., 4].max()) + 1)
+        logs["val_map_50"] = evaluate(self.network, self.validation, list(map(str, classes))).map_50
+
+
+TASK = Detection()
