@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import keras
 import numpy as np
+import scipy
 
 from app.transfer import head_of
 
@@ -30,23 +31,22 @@ def qualities(classifier, real, sets):
     classifier: a model from images to logits. real: float32 (N, H, W, C) in [0, 1].
     sets: such images by name, as in {"drawn": ..., "held out": ..., "noise": ...}.
     """
-    reference, _ = observe(classifier, real)
+    head = classifier.get_layer(head_of(classifier)[0])
+    observer = keras.Model(classifier.inputs, (head.input, classifier.outputs[0]))
+    reference, _ = _observe(observer, real)
     found = {}
     for name, images in sets.items():
-        features, probabilities = observe(classifier, images)
+        features, probabilities = _observe(observer, images)
         taken_for = np.bincount(probabilities.argmax(1), minlength=probabilities.shape[1])
         found[name] = Quality(frechet_distance(features, reference),
                               float(probabilities.max(1).mean()), taken_for / len(images))
     return found
 
 
-def observe(classifier, images):
+def _observe(observer, images):
     """(features (N, D), probabilities (N, C)) of images: what the head is given, what it says."""
-    head = classifier.get_layer(head_of(classifier)[0])
-    model = keras.Model(classifier.inputs, (head.input, classifier.outputs[0]))
-    features, logits = model.predict(images, batch_size=256, verbose=0)
-    return features.reshape(len(features), -1), keras.ops.convert_to_numpy(
-        keras.ops.softmax(logits))
+    features, logits = observer.predict(images, batch_size=256, verbose=0)
+    return features.reshape(len(features), -1), scipy.special.softmax(logits, axis=1)
 
 
 def noise_like(images, seed=0):
