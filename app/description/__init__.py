@@ -1,0 +1,1 @@
+"""Description: networks that say in a sentence what an image shows."""

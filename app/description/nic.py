@@ -1,0 +1,135 @@
+"""NIC: an image is the first word that an LSTM reads; then it says the sentence."""
+
+import keras
+import tensorflow as tf
+
+from app.description.vocabulary import PAD
+from app.models import build
+from app.models.common import decay, scaled, start, weights
+from app.transfer import head_of
+from custom_layers import (LSTM, BatchNormalization, Concatenate, Conv2D, Dense, Dropout, Embedding,
+                           Flatten, MaxPooling2D, ReLU, Reshape, SoftmaxCrossEntropy)
+from custom_layers.registration import register
+
+TRUNK_FILTERS = (32, 64, 128)
+
+
+def nic(image_shape, words, length, *, trunk="small", units=256, dropout=0.0, width=1.0,
+        weight_decay=0.0, statistics=None):
+    """The Neural Image Caption generator, as it is trained: (images, tokens before) -> logits.
+
+        x_-1 = W_i CNN(image),  x_t = W_e S_t,  logits_(t+1) = W_d LSTM(x_t),  t = 0 .. T-2
+
+    S_0 is the start and `tokens` are S_0 .. S_(T-2); the logits (N, T-1, words) are those of
+    S_1 .. S_(T-1). What the LSTM says of the image alone is dropped. `decoding.Decoder` runs the
+    same layers a step at a time.
+
+    Args:
+        words: how many there are in the vocabulary, the specials included.
+        length: T, the tokens of the longest sentence with its start and end.
+        trunk: "small", three convolutions for small images; the name of a network of
+            `app.models`; or any model of images, such as a trained one that is `headless`.
+        units: of the LSTM and of both embeddings, 512 in the paper.
+        dropout: rate before the LSTM and before the logits.
+        width: the factor of the small trunk's channels.
+        statistics: (mean, std) of the training images, that the trunk normalises by. A trained
+            trunk has its own.
+
+    Source: Vinyals, Toshev, Bengio, Erhan, Show and Tell: A Neural Image Caption Generator,
+    CVPR 2015, section 3.
+    """
+    images = keras.Input(image_shape, name="images")
+    tokens = keras.Input((length - 1,), dtype="int32", name="tokens")
+    settings = {"weight_decay": weight_decay, "statistics": statistics}
+    if trunk == "small":
+        trunk = small_trunk(image_shape, width=width, **settings)
+    elif isinstance(trunk, str):
+        trunk = headless(build(trunk, image_shape, 2, **settings))
+    seen = Flatten(name="image_flatten")(trunk(images))
+    seen = Dense(units, name="image_embedding", **weights(weight_decay, "glorot_uniform"))(seen)
+    said = Embedding(words, units, name="word_embedding")(tokens)
+    seen = Reshape((1, units), name="image")(seen)
+    x = Concatenate(axis=1, name="image_then_words")([seen, said])
+    x = Dropout(dropout, name="input_dropout")(x)
+    x = LSTM(units, return_sequences=True, name="lstm")(x)
+    x = keras.layers.Cropping1D((1, 0), name="after_the_image")(x)
+    x = Dropout(dropout, name="dropout")(x)
+    logits = Dense(words, kernel_regularizer=decay(weight_decay), name="logits")(x)
+    return keras.Model([images, tokens], logits, name="nic")
+
+
+def small_trunk(image_shape, *, width=1.0, weight_decay=0.0, statistics=None):
+    """Three times convolution, batch normalisation, ReLU, pooling, for images of some 32 pixels.
+
+    Its maps are not averaged: where a thing is, is half of what there is to say of it.
+    """
+    layers = start(image_shape, statistics)
+    for i, filters in enumerate(TRUNK_FILTERS, 1):
+        layers += [Conv2D(scaled(filters, width), 3, padding="same", use_bias=False,
+                          name=f"conv{i}", **weights(weight_decay)),
+                   BatchNormalization(name=f"conv{i}_bn"), ReLU(name=f"conv{i}_relu"),
+                   MaxPooling2D(2, name=f"pool{i}")]
+    return keras.Sequential(layers, name="trunk")
+
+
+def headless(model):
+    """A classifier cut before its head: images to what the head is given."""
+    return keras.Model(model.inputs, model.get_layer(head_of(model)[0]).input, name="trunk")
+
+
+def teacher_forced(images, captions, seed=None):
+    """((images, tokens before), tokens after): a batch to train on, one sentence an image.
+
+    The sentence is drawn from the image's own (not from those of padding) by `seed`, (2,)
+    integers; without one it is the first.
+
+    Shapes: captions (N, K, T) -> tokens before (N, T-1), after (N, T-1)
+    """
+    count = tf.shape(captions)[0]
+    chosen = tf.zeros([count], tf.int32)
+    if seed is not None:
+        filled = tf.reduce_sum(tf.cast(captions[..., 0] != PAD, tf.int32), 1)
+        drawn = tf.random.stateless_uniform([count], seed)
+        chosen = tf.cast(drawn * tf.cast(filled, tf.float32), tf.int32)
+    sentences = tf.gather(captions, chosen, batch_dims=1)
+    return (images, sentences[:, :-1]), sentences[:, 1:]
+
+
+def masked_loss(label_smoothing=0.0):
+    """Softmax and cross entropy of a word, the mean over all that are not padding."""
+    return SoftmaxCrossEntropy(ignore_class=PAD, label_smoothing=label_smoothing)
+
+
+@register
+class TokenAccuracy(keras.metrics.Mean):
+    """The share of tokens, padding left out, to which the largest logit belongs."""
+
+    def __init__(self, name="token_accuracy", dtype=None):
+        super().__init__(name, dtype)
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        right, counts = _compare(y_true, y_pred)
+        super().update_state(right, counts)
+
+
+@register
+class SentenceAccuracy(keras.metrics.Mean):
+    """The share of sentences all of whose tokens are right, the end included.
+
+    The tokens before each are the sentence's own. As long as all are right, these are what greedy
+    decoding has said itself: a sentence counts if and only if greedy decoding says it, word by
+    word.
+    """
+
+    def __init__(self, name="sentence_accuracy", dtype=None):
+        super().__init__(name, dtype)
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        right, counts = _compare(y_true, y_pred)
+        super().update_state(tf.reduce_all(right | ~counts, 1))
+
+
+def _compare(y_true, y_pred):
+    """(where the largest logit is the target's, where the target is no padding), (N, T) each."""
+    y_true = tf.cast(y_true, tf.int32)
+    return tf.argmax(y_pred, -1, tf.int32) == y_true, y_true != PAD

@@ -1,0 +1,1 @@
+"""Generation: networks that draw images like those of a data set, from noise."""

@@ -1,0 +1,61 @@
+"""Pictures of what a generator draws: a grid of samples, and ways from one noise to another."""
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from app.drawing import styled
+
+
+@styled
+def samples(images, columns=10):
+    """Images (N, H, W, C) in [0, 1] in a grid, row by row; a last row that is not full is white."""
+    count, height, width, channels = images.shape
+    columns = min(columns, count)
+    rows = -(-count // columns)
+    grid = np.ones((rows * columns, height, width, channels), np.float32)
+    grid[:count] = images
+    return _figure(grid.reshape(rows, columns, height, width, channels))
+
+
+@styled
+def interpolations(generate, first, last, steps=10):
+    """What a generator draws on the way from each of the noises `first` to its one of `last`.
+
+    generate: noise (N, Z) -> images (N, H, W, C) in [0, 1]. first, last: (rows, Z).
+    """
+    way = slerp(first, last, steps)
+    images = np.asarray(generate(way.reshape(-1, way.shape[-1])))
+    return _figure(images.reshape(*way.shape[:2], *images.shape[1:]))
+
+
+def slerp(first, last, steps):
+    """Noises (N, steps, Z) on the way from `first` (N, Z) to `last`, on the sphere.
+
+        z(t) = sin((1 - t) w) / sin w * first + sin(t w) / sin w * last,  w their angle
+
+    A straight way leads past the origin, where hardly any noise of a high dimension is.
+
+    Source: White, Sampling Generative Networks, 2016, section 2.1.
+    """
+    t = np.linspace(0, 1, steps, dtype=np.float32)[None, :, None]
+    lengths = np.linalg.norm(first, axis=1) * np.linalg.norm(last, axis=1)
+    cosine = np.clip((first * last).sum(1) / np.maximum(lengths, 1e-12), -1, 1)
+    angle = np.arccos(cosine)[:, None, None]
+    # Where both point the same way the formula is 0/0 and the way is straight.
+    straight = np.sin(angle) < 1e-4
+    sine = np.where(straight, 1, np.sin(angle))
+    a = np.where(straight, 1 - t, np.sin((1 - t) * angle) / sine)
+    b = np.where(straight, t, np.sin(t * angle) / sine)
+    return (a * first[:, None] + b * last[:, None]).astype(np.float32)
+
+
+def _figure(tiles):
+    """A figure of tiles (rows, columns, H, W, C), two thirds of an inch each."""
+    rows, columns, height, width, channels = tiles.shape
+    picture = tiles.swapaxes(1, 2).reshape(rows * height, columns * width, channels)
+    figure = Figure(figsize=(columns * 0.67, rows * 0.67 * height / width))
+    axes = figure.subplots()
+    axes.imshow(picture.squeeze(-1) if channels == 1 else picture, cmap="gray", vmin=0, vmax=1,
+                interpolation="none")
+    axes.axis("off")
+    return figure
