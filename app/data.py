@@ -131,7 +131,7 @@ def steps(split, batch_size):
 
 
 def batches(split, batch_size, *, epochs=1, first_epoch=0, shuffle_seed=None, augment=None,
-            moved=None):
+            moved=None, chosen=None):
     """The epochs first_epoch .. epochs - 1 of a split, one after the other, in batches.
 
     Yields (images float32 in [0, 1] (B, H, W, C), labels (B, ...)), `steps(split, batch_size)`
@@ -148,10 +148,12 @@ def batches(split, batch_size, *, epochs=1, first_epoch=0, shuffle_seed=None, au
             such as "shift" or "flip,rotate=15".
         moved: (labels, maps (B, 6), see `app.augmentation.draw`, image shape) -> labels, where
             labels have a place in the image and move with it.
+        chosen: (labels, numbers in [0, 1) (B,)) -> labels, where one of several is drawn in each
+            epoch.
     """
     count, (height, width) = len(split), split.images.shape[1:3]
-    chosen = augmentation.parse(augment)
-    bent = any(name == "elastic" for name, _ in chosen)
+    changes = augmentation.parse(augment)
+    bent = any(name == "elastic" for name, _ in changes)
     if bent and moved:
         raise UsageError("The augmentation 'elastic' moves pixels alone: masks and boxes would not "
                          f"lie over them any more. Received: {augment}")
@@ -167,7 +169,9 @@ def batches(split, batch_size, *, epochs=1, first_epoch=0, shuffle_seed=None, au
         order = tf.range(count)
         if shuffle_seed is not None:
             order = tf.random.experimental.stateless_shuffle(order, tf.stack([seed, epoch]))
-        drawn = augmentation.draw(chosen, count, height, width, seed, epoch)
+        drawn = augmentation.draw(changes, count, height, width, seed, epoch)
+        if chosen:
+            drawn["label"] = tf.random.stateless_uniform([count], tf.stack([seed, epoch]))
         drawn = {name: tf.gather(rows, order) for name, rows in drawn.items()}
         parts = tf.data.Dataset.from_tensor_slices((order, drawn)).batch(batch_size)
         if not bent:
@@ -180,6 +184,8 @@ def batches(split, batch_size, *, epochs=1, first_epoch=0, shuffle_seed=None, au
         found = tf.gather(labels, indices)
         if moved and "map" in drawn:
             found = moved(found, drawn["map"], images.shape[1:])
+        if chosen:
+            found = chosen(found, drawn["label"])
         return augmentation.apply(tf.gather(images, indices), drawn, bank), found
 
     dataset = tf.data.Dataset.range(first_epoch, epochs).flat_map(epoch_batches)

@@ -25,7 +25,7 @@ class Measure:
 ACCURACY = Measure("accuracy", "accuracy")
 MEAN_IOU = Measure("mean_iou", "mean IoU")
 MAP_50 = Measure("map_50", "mAP@0.5")
-SENTENCES = Measure("sentence_accuracy", "exact sentences")
+SENTENCES = Measure("sentence_accuracy", "sentence accuracy")
 FID = Measure("fid", "FID", "min")
 LOSS = Measure("loss", "loss", "min")
 MEASURES = {m.name: m for m in (ACCURACY, MEAN_IOU, MAP_50, SENTENCES, FID, LOSS)}

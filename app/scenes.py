@@ -36,9 +36,10 @@ class Placed:
                 self.left + columns[-1] + 1, self.top + rows[-1] + 1)
 
 
-def check_size(size):
-    if size not in (None, (SIDE, SIDE)):
-        raise UsageError(f"Digit scenes are {SIDE}x{SIDE} pixels. Received: --image-size {size}")
+def check_size(size, side=SIDE):
+    if size not in (None, (side, side)):
+        raise UsageError(f"Digit scenes are {side}x{side} pixels here. "
+                         f"Received: --image-size {size}")
 
 
 def parts(seed, compose):
@@ -67,7 +68,7 @@ def place(digits, rng, most=MOST, sizes=(16, 28)):
 
 
 def put(digits, rng, size, top=None, left=None):
-    """A digit of a `Split`, of `size` pixels, at a place, or at any."""
+    """A digit of a `Split`, of `size` pixels, at a place, or anywhere."""
     i = int(rng.integers(len(digits)))
     picture = Image.fromarray(digits.images[i, ..., 0]).resize((size, size), Image.BICUBIC)
     top = int(rng.integers(SIDE - size + 1)) if top is None else top
@@ -75,15 +76,15 @@ def put(digits, rng, size, top=None, left=None):
     return Placed(int(digits.labels[i]), top, left, np.asarray(picture, np.float32) / 255)
 
 
-def render(placed, rng):
-    """(image uint8 (SIDE, SIDE, 1), mask uint8 (SIDE, SIDE)): 0 is ground, 1 + d the digit d.
+def render(placed, rng, side=SIDE):
+    """(image uint8 (side, side, 1), mask uint8 (side, side)): 0 is ground, 1 + d the digit d.
 
     The ground has a brightness, a slope and noise of its own, and each digit its own ink.
     """
-    y, x = np.mgrid[:SIDE, :SIDE] / SIDE - 0.5
+    y, x = np.mgrid[:side, :side] / side - 0.5
     slope = rng.uniform(-0.1, 0.1, 2)
     picture = rng.uniform(0.1, 0.3) + slope[0] * y + slope[1] * x
-    mask = np.zeros((SIDE, SIDE), np.uint8)
+    mask = np.zeros((side, side), np.uint8)
     for one in placed:
         size = len(one.ink)
         window = (slice(one.top, one.top + size), slice(one.left, one.left + size))

@@ -95,7 +95,8 @@ def fit(model, config, train, validation=None, *, first_epoch=0, until=None, cal
         return dataset if examples is None else dataset.map(examples)
 
     dataset = batches(train, size, epochs=config.epochs, first_epoch=first_epoch,
-                      shuffle_seed=config.seed, augment=config.augment, moved=task.moved)
+                      shuffle_seed=config.seed, augment=config.augment, moved=task.moved,
+                      chosen=task.chosen)
     averaged = [Averaged(resumed=first_epoch > 0)] if config.ema else []
     if not model.optimizer.built:  # a step that makes variables is traced a second time
         model.optimizer.build(model.trainable_variables)
@@ -105,7 +106,7 @@ def fit(model, config, train, validation=None, *, first_epoch=0, until=None, cal
         initial_epoch=first_epoch,
         steps_per_epoch=steps(train, size),
         validation_data=None if validation is None else fitted(
-            batches(validation, max(size, validated_at_once(validation)))),
+            batches(validation, max(size, validated_at_once(validation)), chosen=task.chosen)),
         callbacks=[FirstOutput(), Finite(), Reseed(config.seed), *averaged,
                    *task.callbacks(network, config.model, validation), *callbacks],
         shuffle=False,  # the batches are shuffled already

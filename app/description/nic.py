@@ -77,21 +77,21 @@ def headless(model):
     return keras.Model(model.inputs, model.get_layer(head_of(model)[0]).input, name="trunk")
 
 
-def teacher_forced(images, captions, seed=None):
-    """((images, tokens before), tokens after): a batch to train on, one sentence an image.
+def one_sentence(captions, drawn):
+    """One of each image's own sentences, not those of padding, by `drawn` in [0, 1) (N,).
 
-    The sentence is drawn from the image's own (not from those of padding) by `seed`, (2,)
-    integers; without one it is the first.
-
-    Shapes: captions (N, K, T) -> tokens before (N, T-1), after (N, T-1)
+    Shapes: captions (N, K, T) -> (N, T)
     """
-    count = tf.shape(captions)[0]
-    chosen = tf.zeros([count], tf.int32)
-    if seed is not None:
-        filled = tf.reduce_sum(tf.cast(captions[..., 0] != PAD, tf.int32), 1)
-        drawn = tf.random.stateless_uniform([count], seed)
-        chosen = tf.cast(drawn * tf.cast(filled, tf.float32), tf.int32)
-    sentences = tf.gather(captions, chosen, batch_dims=1)
+    filled = tf.reduce_sum(tf.cast(captions[..., 0] != PAD, tf.int32), 1)
+    chosen = tf.cast(drawn * tf.cast(filled, tf.float32), tf.int32)
+    return tf.gather(captions, chosen, batch_dims=1)
+
+
+def teacher_forced(images, sentences):
+    """((images, tokens before), tokens after): a batch to train on.
+
+    Shapes: sentences (N, T) -> tokens before (N, T-1), after (N, T-1)
+    """
     return (images, sentences[:, :-1]), sentences[:, 1:]
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from importlib import import_module
 
 from app.errors import unknown
-from app.measures import ACCURACY, MAP_50, MEAN_IOU, Measure
+from app.measures import ACCURACY, MAP_50, MEAN_IOU, SENTENCES, Measure
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ TASKS = {
     "classify": Known("classification", ACCURACY, "digits", "lenet5", 8, 6, "shift"),
     "segment": Known("segmentation", MEAN_IOU, "digit-scenes", "unet", 12, 2, "shift"),
     "detect": Known("detection", MAP_50, "digit-scenes", "ssd", 12, 2, "shift"),
+    "describe": Known("description", SENTENCES, "digit-scenes", "nic", 12, 2, "none"),
 }
 
 

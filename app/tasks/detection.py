@@ -42,7 +42,7 @@ class Detection(Task):
         return [] if validation is None else [Precisions(network, validation)]
 
     def evaluate(self, network, split, data):
-        return evaluate(network, split, data.class_names)
+        return scoring.score(predicted(in_graph(network), split), split.labels, data.class_names)
 
     def answer(self, network, class_names):
         names = tf.constant(list(class_names))
@@ -65,7 +65,7 @@ class Detection(Task):
 
     def pictures(self, network, evaluation, split, data):
         shown = split.take(np.arange(min(SHOWN, len(split))))
-        found = predicted(network, shown)
+        found = predicted(in_graph(network), shown)
         pairs = []
         for i, image in enumerate(shown.images):
             sure = found["scores"][i] >= CERTAIN
@@ -83,16 +83,15 @@ def detections(network, images):
     return detector.decode(network(images, training=False), network.inputs[0].shape[1:])
 
 
-def predicted(network, split):
-    """The detections in all images of a part, as arrays."""
-    step = tf.function(lambda images: detections(network, images), reduce_retracing=True)
+def in_graph(network):
+    """(images) -> `detections`, as a graph that is made once."""
+    return tf.function(lambda images: detections(network, images), reduce_retracing=True)
+
+
+def predicted(step, split):
+    """What a step `in_graph` detects in all images of a part, as arrays."""
     found = [step(images) for images, _ in batches(split, validated_at_once(split))]
     return {name: np.concatenate([part[name] for part in found]) for name in found[0]}
-
-
-def evaluate(network, split, class_names):
-    """The `app.detection.scoring.DetectionEvaluation` of a network on a part of the data."""
-    return scoring.score(predicted(network, split), split.labels, class_names)
 
 
 class Precisions(keras.callbacks.Callback):
@@ -100,11 +99,12 @@ class Precisions(keras.callbacks.Callback):
 
     def __init__(self, network, validation):
         super().__init__()
-        self.network, self.validation = network, validation
+        self.step, self.validation = in_graph(network), validation
+        self.classes = [str(i) for i in range(int(validation.labels[..., 4].max()) + 1)]
 
     def on_epoch_end(self, epoch, logs=None):
-        classes = range(int(self.validation.labels[..., 4].max()) + 1)
-        logs["val_map_50"] = evaluate(self.network, self.validation, list(map(str, classes))).map_50
+        found = predicted(self.step, self.validation)
+        logs["val_map_50"] = scoring.score(found, self.validation.labels, self.classes).map_50
 
 
 TASK = Detection()

@@ -64,6 +64,9 @@ class Task:
     moved = None
     """(labels, maps, image shape) -> labels, where they move with images that are augmented."""
 
+    chosen = None
+    """(labels, numbers in [0, 1)) -> labels, where each epoch draws one of several."""
+
     def examples(self, network, model):
         """(images in [0, 1], labels) -> (x, y) as the network is fitted to; None: as they are."""
         return None
