@@ -82,9 +82,12 @@ To = option(Path, "The folder of exported models.")
 Searchable = option(str | None, "A network with a search space.  [default: lenet5, or the task's "
                                 "own]", "--model")
 BatchSize = option(int, "Images a step; 0: all.")
+TaskBatchSize = option(int | None, "Images a step; 0: all.  [default: 32, or the task's own]",
+                       "--batch-size")
 Optimizer = option(str, "sgd, momentum, nesterov, adagrad, rmsprop, adam, or rprop (with "
                         "--batch-size 0).")
-LearningRate = option(float, "The optimiser's step size.")
+LearningRate = option(float | None, "The optimiser's step size.  [default: 0.001, or the task's "
+                                    "own]")
 Schedule = option(str, "How the step size changes: constant, step (a tenth at 1/2 and 3/4), "
                        "exponential (to a hundredth) or cosine (to 0).")
 Warmup = option(float, "Epochs in which the step size rises from 0.")
@@ -229,9 +232,8 @@ def tune(
 @chatty
 def train(
     model: Model, task: Task = "classify", data: TaskData = None, epochs: Epochs = None,
-    batch_size: BatchSize = 32,
-    optimizer: Optimizer = "adam",
-    learning_rate: LearningRate = 1e-3,
+    batch_size: TaskBatchSize = None, optimizer: Optimizer = "adam",
+    learning_rate: LearningRate = None,
     schedule: Schedule = "constant", warmup: Warmup = 0.0, weight_decay: WeightDecay = 0.0,
     label_smoothing: LabelSmoothing = 0.0, ema: Ema = None, augment: Augment = None,
     whiten: Whiten = None, patience: Patience = None,
@@ -449,14 +451,15 @@ def layers(names: InFull = None, as_json: Json = False, debug: Debug = False):
     list_layers(names)
 
 
-def _config(task, model, data, *, epochs, **settings):
+def _config(task, model, data, **settings):
     """The config of a training; what is not given is the task's own."""
     from app.runs import Config
     from app.tasks import known
 
     usual = known(task)
-    return Config(model or usual.model, data or usual.data, task,
-                  epochs=usual.epochs if epochs is None else epochs, **settings)
+    settings |= {name: getattr(usual, name) for name in ("epochs", "batch_size", "learning_rate")
+                 if settings.get(name) is None}
+    return Config(model or usual.model, data or usual.data, task, **settings)
 
 
 def _searched(task, model, data, *, augment, **settings):

@@ -10,7 +10,7 @@ from app.compiling import compile_model
 from app.errors import unknown
 from app.models import MODELS, build
 from app.schedules import SCHEDULES
-from app.tasks import find_task
+from app.tasks import find_task, known
 
 
 def mlp(hp):
@@ -58,12 +58,12 @@ def _dropout(hp, default=0.0):
     return hp.Float("dropout", 0.0, 0.5, default=default)
 
 
-def scaled(network):
+def scaled(network, task="classify"):
     """The space of a network that can be made wider or narrower."""
     plain = inspect.signature(network.function).parameters
 
     def space_of_width(hp):
-        sizes = {"width": hp.Float("width", 0.25, 2.0, sampling="log", default=1.0)}
+        sizes = {"width": hp.Float("width", *known(task).widths, sampling="log", default=1.0)}
         if "dropout" in plain:
             sizes["dropout"] = _dropout(hp, plain["dropout"].default)
         return sizes
@@ -82,9 +82,9 @@ def craft(hp):
     }
 
 
-def widths(networks):
+def widths(networks, task="classify"):
     """The spaces of all networks that can be made wider or narrower."""
-    return {name: scaled(network) for name, network in networks.items()
+    return {name: scaled(network, task) for name, network in networks.items()
             if "width" in inspect.signature(network.function).parameters}
 
 
@@ -101,7 +101,7 @@ SPACES = {
 
 def find_space(model, task="classify"):
     """The search space of a network."""
-    spaces = SPACES if task == "classify" else widths(find_task(task).networks)
+    spaces = SPACES if task == "classify" else widths(find_task(task).networks, task)
     if model not in spaces:
         raise unknown("search space", model, list(spaces))
     return spaces[model]
@@ -117,13 +117,16 @@ def choose(hp, model, images, with_craft=False, task="classify"):
         images: how many there are to train on, the limit of the batch size.
         with_craft: whether `craft` is searched as well.
     """
+    usual = known(task)
     batch_sizes = [size for size in BATCH_SIZES if size <= images] or [images]
     return {
         "sizes": find_space(model, task)(hp),
         "weight_decay": hp.Float("weight_decay", 1e-6, 1e-2, sampling="log", default=1e-6),
-        "learning_rate": hp.Float("learning_rate", 3e-4, 5e-3, sampling="log", default=1e-3),
+        "learning_rate": hp.Float("learning_rate", *usual.rates, sampling="log",
+                                  default=usual.learning_rate),
         "optimizer": hp.Choice("optimizer", ["adam", "rmsprop", "nesterov"], default="adam"),
-        "batch_size": hp.Choice("batch_size", batch_sizes, default=min(32, batch_sizes[-1])),
+        "batch_size": hp.Choice("batch_size", batch_sizes,
+                                default=min(usual.batch_size, batch_sizes[-1])),
         **(craft(hp) if with_craft else {}),
     }
 

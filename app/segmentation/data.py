@@ -88,8 +88,9 @@ def unpacked(archive):
 
 def read_folder(root, *, size=None, class_names=None, void=VOID):
     """The `Source` of a folder of images and masks."""
+    folders = _folders(root)
     class_names = class_names or _class_names(root)
-    listed = {part: _pairs(root, *found) for part, found in _folders(root).items()}
+    listed = {part: _pairs(*found) for part, found in folders.items()}
     files = [image for pairs in listed.values() for image, _ in pairs]
     headers = images.attempt(images.probe, files, "Reading headers")
     for file, header in zip(files, headers):

@@ -24,7 +24,9 @@ def unet(image_shape, classes, *, levels=3, filters=16, width=1.0, stem=1, dropo
 
     def convolution(x, maps, name, kernel=3, strides=1):
         x = Conv2D(maps, kernel, strides, padding="same", use_bias=False, name=name, **initial)(x)
-        return ReLU(name=f"{name}_relu")(BatchNormalization(name=f"{name}_bn")(x))
+        # Keras's 0.99 lags behind a training of a few hundred steps.
+        x = BatchNormalization(momentum=0.9, name=f"{name}_bn")(x)
+        return ReLU(name=f"{name}_relu")(x)
 
     def block(x, level, name):
         maps = scaled(filters * 2**level, width)

@@ -14,23 +14,31 @@ class Known:
     Attributes:
         module: of the `app.tasks.task.Task`.
         measure: what decides which epoch and which trial is best.
-        data, model, epochs, trials, augment: what the command line takes where none is given.
+        data, model, epochs, trials, batch_size, learning_rate, augment: what the command line
+            takes where none is given; a search of batch sizes and rates begins with these.
+        rates: the learning rates that are searched, from and to.
+        widths: the factors of a network's channels that are searched, from and to.
     """
 
     module: str
     measure: Measure
-    data: str
     model: str
-    epochs: int
-    trials: int
-    augment: str
+    data: str = "digit-scenes"
+    epochs: int = 12
+    trials: int = 2
+    batch_size: int = 32
+    learning_rate: float = 1e-3
+    augment: str = "shift"
+    rates: tuple[float, float] = (1e-3, 1e-2)
+    widths: tuple[float, float] = (0.5, 1.0)
 
 
 TASKS = {
-    "classify": Known("classification", ACCURACY, "digits", "lenet5", 8, 6, "shift"),
-    "segment": Known("segmentation", MEAN_IOU, "digit-scenes", "unet", 12, 2, "shift"),
-    "detect": Known("detection", MAP_50, "digit-scenes", "ssd", 12, 2, "shift"),
-    "describe": Known("description", SENTENCES, "digit-scenes", "nic", 12, 2, "none"),
+    "classify": Known("classification", ACCURACY, "lenet5", "digits", epochs=8, trials=6,
+                      rates=(3e-4, 5e-3), widths=(0.25, 2.0)),
+    "segment": Known("segmentation", MEAN_IOU, "unet", batch_size=16, learning_rate=4e-3),
+    "detect": Known("detection", MAP_50, "ssd", learning_rate=2e-3),
+    "describe": Known("description", SENTENCES, "nic", learning_rate=2e-3, augment="none"),
 }
 
 
