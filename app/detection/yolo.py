@@ -26,7 +26,7 @@ class YOLO1(Detector):
     Departs from it: a small residual trunk, a finer grid; the last of two objects in a cell wins.
 
     Attributes:
-        stride: pixels of a cell.
+        stride: pixels of a cell; slightly less where the image's side is no multiple of it.
         boxes: predicted by each cell.
         units: of the layer before the last.
         dropout: before the last layer.
@@ -58,7 +58,7 @@ class YOLO1(Detector):
         rows, columns = grid(image_shape, self.stride)
         height, width = image_shape[:2]
         found = centres(labels[..., :4])
-        place = found[..., :2] / self.stride
+        place = found[..., :2] / [width / columns, height / rows]
         cell = tf.cast(tf.minimum(place, [columns - 1, rows - 1]), tf.int32)
         there = labels[..., 4] > NO_OBJECT
         values = tf.concat([place - tf.cast(cell, tf.float32),
