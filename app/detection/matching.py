@@ -66,3 +66,16 @@ def seed_of(predictions):
     """A seed (2,) out of the bits of what is predicted: another in each step, the same again."""
     total = tf.reduce_sum(tf.cast(tf.stop_gradient(predictions), tf.float32))
     return tf.stack([tf.bitcast(total, tf.int32), 0])
+
+
+def placed(values, slots, count):
+    """The targets (B, count, 5) of slots to which at most one object belongs, a cell or an anchor.
+
+    An empty slot has the class NEGATIVE; of several objects in one slot the last stays.
+
+    Shapes:    values (B, M, 5), slots int32 (B, M), -1 for a row without object -> (B, count, 5)
+    """
+    has = tf.one_hot(slots, count) * tf.range(1.0, tf.shape(slots)[1] + 1)[:, None]
+    found = tf.gather(values, tf.argmax(has, 1), batch_dims=1)
+    empty = tf.constant([0.0, 0, 0, 0, NEGATIVE])
+    return tf.where(tf.reduce_any(has > 0, 1)[..., None], found, empty)

@@ -9,8 +9,8 @@ import tensorflow as tf
 from app.detection.anchors import shaped
 from app.detection.detector import AnchorDetector, flat
 from app.detection.matching import IGNORED
-from app.detection.trunk import Parts
-from custom_layers import Add, Concatenate, Conv2D, Cropping2D, ReLU, UpSampling2D
+from app.detection.trunk import Parts, enlarged
+from custom_layers import Add, Concatenate, Conv2D, ReLU
 from custom_layers.detection_losses import sigmoid_focal_cross_entropy, smooth_l1
 
 
@@ -47,7 +47,7 @@ class RetinaNet(AnchorDetector):
         images, maps = parts.features(image_shape, self.strides, depth=depth,
                                       statistics=statistics)
         levels = self._pyramid(parts, maps)
-        count = 9
+        count = len(self.sizes(image_shape)[self.strides[0]])
         bias = keras.initializers.Constant(-math.log((1 - self.prior) / self.prior))
         boxes = self._head(parts, levels, count, 4, "box")
         scores = self._head(parts, levels, count, classes, "class", bias)
@@ -65,10 +65,7 @@ class RetinaNet(AnchorDetector):
         for stride in sorted(self.strides, reverse=True):
             x = conv(maps[stride], 1, f"lateral{stride}")
             if above is not None:
-                larger = UpSampling2D(2, name=f"larger{stride}")(above)
-                extra = [a - b for a, b in zip(larger.shape[1:3], x.shape[1:3])]
-                if any(extra):  # an odd side was rounded up
-                    larger = Cropping2D([(0, n) for n in extra], name=f"crop{stride}")(larger)
+                larger = enlarged(above, x, f"larger{stride}")
                 x = Add(name=f"merged{stride}")([x, larger])
             above = x
             levels.insert(0, conv(x, 3, f"pyramid{stride}"))

@@ -26,7 +26,7 @@ class SSD(AnchorDetector):
     """
 
     name: str = "ssd"
-    smallest: float = 0.2
+    smallest: float = 0.15
     largest: float = 0.7
 
     def sizes(self, image_shape):

@@ -2,11 +2,13 @@
 
 from app.models.common import scaled, start_functional
 from app.models.resnet import ResidualParts
-from custom_layers import Conv2D, ReLU
+from custom_layers import Conv2D, Cropping2D, ReLU, UpSampling2D
 
 
 class Parts(ResidualParts):
     """What detectors are made of; all channels times `width`."""
+
+    momentum = 0.9  # they train for some hundred steps, in which 0.99 would not forget the first
 
     def features(self, image_shape, strides, *, depth=1, statistics=None):
         """(images, {stride: feature map}): of each stride asked for.
@@ -43,3 +45,12 @@ class Parts(ResidualParts):
 
     def scaled(self, filters):
         return scaled(filters, self.width)
+
+
+def enlarged(x, like, name):
+    """A feature map of twice the stride of `like`, at its size: each pixel becomes four."""
+    x = UpSampling2D(2, name=name)(x)
+    extra = [a - b for a, b in zip(x.shape[1:3], like.shape[1:3])]
+    if any(extra):  # an odd side was rounded up
+        x = Cropping2D([(0, n) for n in extra], name=f"{name}_cropped")(x)
+    return x

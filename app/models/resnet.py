@@ -70,6 +70,8 @@ def cifar_resnet(image_shape, classes, *, depth=20, width=1.0, weight_decay=0.0,
 class ResidualParts:
     """What residual networks are made of; all channels times `width`."""
 
+    momentum = 0.99  # of the normalisation's averages
+
     def __init__(self, width, weight_decay):
         check_width(width)
         self.width, self.initial = width, weights(weight_decay)
@@ -79,7 +81,7 @@ class ResidualParts:
         padding = kernel // 2 if padding is None else padding
         x = Conv2D(scaled(filters, self.width), kernel, strides, padding, use_bias=False,
                    name=name, **self.initial)(x)
-        return BatchNormalization(name=f"{name}_bn")(x)
+        return BatchNormalization(momentum=self.momentum, name=f"{name}_bn")(x)
 
     def block(self, x, shortcut, filters, kernels, strides, name):
         """Convolutions with ReLU between them; the shortcut is added before the last ReLU."""

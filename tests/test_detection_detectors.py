@@ -1,0 +1,324 @@
+"""Every detector: from labels to targets to boxes again, its losses, its gradients, its file."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from app.detection import DETECTORS
+from app.detection.boxes import NO_OBJECT
+from app.detection.matching import IGNORED, NEGATIVE
+from app.detection.regions import divided, regions_loss
+from app.detection.retinanet import retinanet_loss
+from app.detection.scoring import score
+from app.detection.ssd import ssd_loss
+from app.detection.voc import BCCD, read_voc
+from app.detection.yolo import yolo1_loss
+from app.detection.yolo_anchors import to_depth, yolo2_loss, yolo3_loss
+
+SHAPE, CLASSES = (50, 70, 3), 3
+NONE = [0, 0, 0, 0, NO_OBJECT]
+LABELS = np.array([
+    [[4, 4, 20, 22, 0], [40, 10, 66, 44, 2], [22, 30, 33, 45, 1]],
+    [[10, 20, 30, 34, 1], NONE, NONE],
+    [NONE, NONE, NONE],
+], "float32")
+SURE = 20.0
+
+
+@pytest.fixture(params=DETECTORS)
+def detector(request):
+    return DETECTORS[request.param]
+
+
+@pytest.fixture
+def model(detector):
+    return detector.build(SHAPE, CLASSES, width=0.125)
+
+
+def images(count=3):
+    return np.random.default_rng(0).random((count, *SHAPE), np.float32)
+
+
+def logit(p):
+    p = np.clip(p, 1e-6, 1 - 1e-6)
+    return np.log(p / (1 - p))
+
+
+def ideal(name, targets):
+    """The predictions that say exactly what the targets say."""
+    if name == "faster-rcnn":
+        boxes, classes = np.split(LABELS, [4], -1)
+        scores = SURE * np.eye(CLASSES + 1)[classes[..., 0].astype(int)]
+        return {"regions": tf.constant(np.concatenate(
+            [boxes, scores, np.zeros((3, 3, 4 * CLASSES))], -1), tf.float32)}
+    values, classes = targets[..., :4], targets[..., 4].astype(int)
+    there = (classes >= 0)[..., None]
+    one_hot = np.eye(CLASSES)[np.maximum(classes, 0)] * there
+    if name == "yolo-v1":
+        return np.concatenate([values, there, values, there, one_hot], -1).astype("float32")
+    if name.startswith("yolo"):
+        values = np.concatenate([logit(values[..., :2]), values[..., 2:]], -1)
+        scores = [SURE * (2 * there - 1), SURE * (2 * one_hot - 1)]
+    elif name == "ssd":
+        scores = [SURE * one_hot, SURE * ~there]
+    else:
+        scores = [SURE * (2 * one_hot - 1)]
+    return np.concatenate([values, *scores], -1).astype("float32")
+
+
+def test_targets_say_where_the_objects_are(detector):
+    """What predicts its targets exactly finds every object, and nothing else."""
+    targets = keras.tree.map_structure(np.asarray, detector.targets(SHAPE, tf.constant(LABELS)))
+    found = detector.decode(ideal(detector.name, targets), SHAPE, score_threshold=0.5)
+    np.testing.assert_array_equal(found["count"], [3, 1, 0])
+    result = score(found, LABELS, "abc")
+    assert result.map == pytest.approx(1)
+
+
+def test_predictions_have_the_shape_of_the_targets(detector, model):
+    outputs, targets = model(images()), detector.targets(SHAPE, tf.constant(LABELS))
+    if detector.name == "faster-rcnn":
+        outputs, targets = outputs["rpn"], targets["rpn"]
+        assert model.output["regions"].shape == (None, 64, 4 + 1 + 5 * CLASSES)
+    assert outputs.shape[:-1] == targets.shape[:-1] and targets.shape[-1] == 5
+    assert outputs.dtype == tf.float32
+
+
+def test_it_trains_in_a_graph_and_every_weight_has_a_gradient(detector, model):
+    model.compile("adam", loss=detector.loss)
+    before = [weight.numpy() for weight in model.trainable_weights]
+    data = tf.data.Dataset.from_tensor_slices((images(), LABELS)).batch(3)
+    data = data.map(lambda x, labels: (x, detector.targets(SHAPE, labels)))
+    history = model.fit(data, epochs=2, verbose=0, shuffle=False).history["loss"]
+    assert np.isfinite(history).all()
+    still = [weight.path for weight, old in zip(model.trainable_weights, before)
+             if np.array_equal(weight.numpy(), old)]
+    assert not still and all(np.isfinite(w.numpy()).all() for w in model.weights)
+
+
+def test_images_without_objects_train(detector, model):
+    model.compile("sgd", loss=detector.loss)
+    labels = np.tile(np.array(NONE, np.float32), (3, 2, 1))
+    loss = model.train_on_batch(images(), detector.targets(SHAPE, tf.constant(labels)))
+    assert np.isfinite(loss).all() and all(np.isfinite(w.numpy()).all() for w in model.weights)
+
+
+def test_a_saved_model_answers_the_same(detector, model, tmp_path):
+    model.save(tmp_path / "x.keras")
+    again = keras.models.load_model(tmp_path / "x.keras", compile=False)
+    for one, two in zip(keras.tree.flatten(model(images())), keras.tree.flatten(again(images()))):
+        np.testing.assert_allclose(one, two, atol=1e-5)
+
+
+def test_from_images_to_boxes_is_one_graph_for_any_number_of_images(detector, model):
+    graph = tf.function(lambda x: detector.decode(model(x, training=False), SHAPE),
+                        input_signature=[tf.TensorSpec((None, *SHAPE), tf.float32)])
+    for count in (1, 3):
+        found = graph(images(count))
+        assert found["boxes"].shape == (count, 100, 4) and found["classes"].dtype == tf.int32
+    expected = detector.decode(model(images(), training=False), SHAPE)
+    for name, values in expected.items():
+        np.testing.assert_allclose(found[name], values, atol=1e-3)
+
+
+def test_width_and_depth_scale_the_network(detector):
+    def parameters(**sizes):
+        return detector.build((64, 64, 1), CLASSES, **sizes).count_params()
+
+    small = parameters(width=0.125)
+    assert parameters(width=0.25) > 1.5 * small and parameters(width=0.125, depth=2) > small
+
+
+# The losses, computed naively.
+
+def softmax_entropy(z, label):
+    return np.log(np.exp(z).sum()) - z[label]
+
+
+def huber(e, delta=1.0):
+    e = np.abs(e)
+    return np.where(e < delta, e**2 / 2 / delta, e - delta / 2).sum()
+
+
+def sigmoid(z):
+    return 1 / (1 + np.exp(-z))
+
+
+def cross_entropy(z, t):
+    return -(t * np.log(sigmoid(z)) + (1 - t) * np.log(1 - sigmoid(z)))
+
+
+@pytest.fixture
+def anchors():
+    """Targets of two images of 12 anchors and predictions of 4 + 4 numbers."""
+    rng = np.random.default_rng(1)
+    classes = np.full((2, 12), NEGATIVE)
+    classes[0, :3], classes[:, 3:5] = [0, 2, 1], IGNORED
+    y_true = np.concatenate([rng.normal(size=(2, 12, 4)), classes[..., None]], -1)
+    return y_true.astype("float32"), rng.normal(size=(2, 12, 8)).astype("float32"), classes
+
+
+def test_the_loss_of_ssd(anchors):
+    """3 positives and their 7 of at most 9 negatives; 3 negatives of the image without objects."""
+    y_true, y_pred, classes = anchors
+    total = 0
+    for i in range(2):
+        negatives = sorted((softmax_entropy(y_pred[i, a, 4:], 3) for a in range(12)
+                            if classes[i, a] == NEGATIVE), reverse=True)
+        total += sum(negatives[:9 if i == 0 else 3])
+        for a in np.flatnonzero(classes[i] >= 0):
+            total += softmax_entropy(y_pred[i, a, 4:], classes[i, a])
+            total += huber(y_pred[i, a, :4] - y_true[i, a, :4])
+    assert float(ssd_loss(y_true, y_pred)) == pytest.approx(total / 3, rel=1e-5)
+
+
+def test_the_loss_of_retinanet(anchors):
+    y_true, y_pred, classes = anchors
+    total = 0
+    for i, a in np.argwhere(classes != IGNORED):
+        t = np.eye(4)[classes[i, a]] if classes[i, a] >= 0 else np.zeros(4)
+        p = sigmoid(y_pred[i, a, 4:])
+        wrong = t * (1 - p) + (1 - t) * p
+        weight = t * 0.25 + (1 - t) * 0.75
+        total += (weight * wrong**2 * cross_entropy(y_pred[i, a, 4:], t)).sum()
+        if classes[i, a] >= 0:
+            total += huber(y_pred[i, a, :4] - y_true[i, a, :4])
+    assert float(retinanet_loss(y_true, y_pred)) == pytest.approx(total / 3, rel=1e-5)
+
+
+def test_a_new_retinanet_is_sure_of_nothing():
+    outputs = DETECTORS["retinanet"].build(SHAPE, CLASSES, width=0.25)(images()).numpy()
+    assert np.median(sigmoid(outputs[..., 4:])) == pytest.approx(0.01, rel=0.5)
+
+
+def overlap(a, b):
+    """IoU of two boxes (centre x, centre y, width, height)."""
+    low = np.maximum(a[:2] - a[2:] / 2, b[:2] - b[2:] / 2)
+    high = np.minimum(a[:2] + a[2:] / 2, b[:2] + b[2:] / 2)
+    both = np.prod(np.maximum(high - low, 0))
+    return both / (a[2:].prod() + b[2:].prod() - both)
+
+
+def test_the_loss_of_yolo_1():
+    """A grid of 2 x 3 cells, an object in one of them; the second box is the better one."""
+    rng = np.random.default_rng(2)
+    y_true = np.tile(np.array([0, 0, 0, 0, NEGATIVE], np.float32), (1, 2, 3, 1))
+    y_true[0, 1, 2] = [0.3, 0.6, 0.7, 0.5, 1]
+    y_pred = rng.uniform(0.1, 0.9, (1, 2, 3, 12)).astype("float32")
+    y_pred[0, 1, 2, :4], y_pred[0, 1, 2, 5:9] = [0.9, 0.1, 0.2, 0.2], [0.35, 0.5, 0.6, 0.5]
+    cells, sides = np.array([2, 1]), np.array([3, 2])
+
+    def box(values):
+        return np.concatenate([(values[:2] + cells) / sides, values[2:] ** 2])
+
+    total = 0.5 * (y_pred[..., [4, 9]] ** 2).sum() - 0.5 * y_pred[0, 1, 2, 9] ** 2
+    total += 5 * ((y_pred[0, 1, 2, 5:9] - y_true[0, 1, 2, :4]) ** 2).sum()
+    iou = overlap(box(y_pred[0, 1, 2, 5:9]), box(y_true[0, 1, 2, :4]))
+    total += (y_pred[0, 1, 2, 9] - iou) ** 2
+    total += ((y_pred[0, 1, 2, 10:] - [0, 1]) ** 2).sum()
+    assert float(yolo1_loss(y_true, y_pred, 2)) == pytest.approx(total, rel=1e-5)
+
+
+@pytest.fixture
+def priors(anchors):
+    """Targets with places in (0, 1), predictions of 5 + 3 numbers."""
+    y_true, y_pred, classes = anchors
+    y_true[..., :2] = sigmoid(y_true[..., :2])
+    return y_true, y_pred, classes
+
+
+def test_the_loss_of_yolo_2(priors):
+    y_true, y_pred, classes = priors
+    pairs = np.array([[1.0, 2.0], [3.0, 1.5]])
+    total = 0
+    for i, a in np.argwhere(classes != IGNORED):
+        p, t = y_pred[i, a], y_true[i, a]
+        if classes[i, a] == NEGATIVE:
+            total += sigmoid(p[4]) ** 2
+            continue
+        prior, place = pairs[a % 2], sigmoid(p[:2])
+        iou = overlap(np.concatenate([place, prior * np.exp(p[2:4])]),
+                      np.concatenate([t[:2], prior * np.exp(t[2:4])]))
+        total += ((place - t[:2]) ** 2).sum() + ((p[2:4] - t[2:4]) ** 2).sum()
+        total += 5 * (sigmoid(p[4]) - iou) ** 2 + softmax_entropy(p[5:], classes[i, a])
+    assert float(yolo2_loss(y_true, y_pred, pairs.tolist())) == pytest.approx(total / 2, rel=1e-5)
+
+
+def test_the_loss_of_yolo_3(priors):
+    y_true, y_pred, classes = priors
+    total = 0
+    for i, a in np.argwhere(classes != IGNORED):
+        p, t = y_pred[i, a], y_true[i, a]
+        total += cross_entropy(p[4], float(classes[i, a] >= 0))
+        if classes[i, a] >= 0:
+            total += cross_entropy(p[:2], t[:2]).sum() + ((p[2:4] - t[2:4]) ** 2).sum() / 2
+            total += cross_entropy(p[5:], np.eye(3)[classes[i, a]]).sum()
+    assert float(yolo3_loss(y_true, y_pred)) == pytest.approx(total / 2, rel=1e-5)
+
+
+def test_objects_of_one_cell_differ_by_their_priors():
+    """A square and a wide one around the same place have slots of their own; the small one is
+    in the finest map of YOLO v3, the large one in the coarsest."""
+    detector = DETECTORS["yolo-v3"]
+    labels = tf.constant([[[8, 8, 16, 16, 0], [4, 7, 20, 17, 1], [0, 0, 64, 96, 2.0]]])
+    classes = detector.targets((96, 64, 3), labels)[0, :, 4].numpy()
+    slots = [int(np.flatnonzero(classes == kind)[0]) for kind in range(3)]
+    fine, middle = 12 * 8 * 3, 6 * 4 * 3
+    assert slots[:2] == [(8 + 1) * 3, (8 + 1) * 3 + 2] and slots[2] >= fine + middle
+    assert sum(classes >= 0) == 3 and IGNORED in classes
+
+
+def test_the_passthrough_keeps_every_number():
+    x = np.arange(2 * 3 * 4 * 5, dtype=np.float32).reshape(2, 3, 4, 5)
+    padded = np.pad(x, ((0, 0), (0, 1), (0, 0), (0, 0)))
+    inputs = keras.Input((3, 4, 5))
+    found = keras.Model(inputs, to_depth(inputs, "p"))(x)
+    np.testing.assert_array_equal(found, tf.nn.space_to_depth(padded, 2))
+
+
+def test_the_loss_of_regions():
+    """A region on the object, one that overlaps it by less than half, an empty one."""
+    labels = np.array([[[0, 0, 10, 10, 1]]], np.float32)
+    rois = np.array([[[0, 0, 10, 8], [0, 0, 10, 4], [0, 0, 0, 0]]], np.float32)
+    numbers = np.random.default_rng(0).normal(size=(1, 3, 3 + 8)).astype("float32")
+    y_pred = np.concatenate([rois, numbers], -1)
+    _, scores, offsets = (t.numpy()[0] for t in divided(tf.constant(y_pred)))
+    wanted = np.array([0, (5 - 4) / 8, 0, np.log(10 / 8)]) / [0.1, 0.1, 0.2, 0.2]
+    positive = softmax_entropy(scores[0], 1) + huber(offsets[0, 1] - wanted)
+    negative = softmax_entropy(scores[1], 2)
+    settings = dict(count=8, positives=2)
+    found = float(regions_loss(labels, y_pred, **settings, lower=0.0))
+    assert found == pytest.approx((positive + negative) / 2, rel=1e-4)
+    found = float(regions_loss(labels, y_pred, **settings, lower=0.45))
+    assert found == pytest.approx(positive, rel=1e-4)
+
+
+def test_proposals_are_the_best_boxes_inside_the_image_and_constants():
+    detector = DETECTORS["faster-rcnn"]
+    layer = detector.build(SHAPE, CLASSES, width=0.125).get_layer("proposals")
+    rpn = tf.random.stateless_normal((2, len(layer.anchors), 6), (0, 0))
+    with tf.GradientTape() as tape:
+        tape.watch(rpn)
+        rois = layer(rpn)
+    assert tape.gradient(rois, rpn) is None and rois.shape == (2, 64, 4)
+    x1, y1, x2, y2 = np.moveaxis(rois.numpy(), -1, 0)
+    assert (x1 >= 0).all() and (x2 <= 70).all() and (y1 >= 0).all() and (y2 <= 50).all()
+    there = (x2 > x1) & (y2 > y1)
+    assert there.sum() > 20 and not rois.numpy()[~there].any()
+
+
+@pytest.mark.slow
+@pytest.mark.data
+def test_it_learns_eight_images_of_blood_by_heart(detector, handgrad_data):
+    shape = (96, 128, 3)
+    part = read_voc(f"{handgrad_data}/bccd.tar", class_names=BCCD, image_size=shape[:2]).train
+    x, labels = part.images[:8] / np.float32(255), part.labels[:8]
+    steps = 300
+    model = detector.build(shape, 3, width=0.25, statistics=([0.7] * 3, [0.15] * 3))
+    rate = keras.optimizers.schedules.CosineDecay(2e-3, steps)
+    model.compile(keras.optimizers.Adam(rate, clipnorm=10.0), loss=detector.loss)
+    model.fit(x, detector.targets(shape, tf.constant(labels)), batch_size=8, epochs=steps,
+              verbose=0)
+    result = score(detector.decode(model.predict(x, verbose=0), shape), labels, BCCD)
+    assert result.map_50 >= 0.95, result
