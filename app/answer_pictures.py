@@ -1,7 +1,9 @@
 """An export's answers as pictures over the images: masks, boxes, sentences."""
 
+import textwrap
+
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from app import images
 from app.detection.pictures import drawn
@@ -29,10 +31,25 @@ def _mask(image, answer, class_names):
     return side_by_side(image, overlay(image, answer["mask"].astype(np.uint8), len(class_names)))
 
 
+def _sentence(image, answer, class_names):
+    """The image, and the sentence in a strip below it."""
+    factor = max(1, LEAST // min(image.shape[:2]))
+    picture = Image.fromarray(image.squeeze(2) if image.shape[2] == 1 else image).convert("RGB")
+    picture = picture.resize((picture.width * factor, picture.height * factor),
+                             Image.Resampling.NEAREST)
+    font = ImageFont.load_default(14)
+    lines = textwrap.wrap(str(answer["sentence"]) or "(nothing)", max(20, picture.width // 8))
+    sheet = Image.new("RGB", (picture.width, picture.height + 20 * len(lines) + 6), "white")
+    sheet.paste(picture)
+    for i, line in enumerate(lines):
+        ImageDraw.Draw(sheet).text((6, picture.height + 3 + 20 * i), line, "black", font)
+    return np.asarray(sheet)
+
+
 def _boxes(image, answer, class_names):
     sure = answer["scores"] >= CERTAIN
     return np.asarray(drawn(image, answer["boxes"][sure], answer["classes"][sure], class_names,
                             answer["scores"][sure]))
 
 
-_DRAWN = {"segment": _mask, "detect": _boxes}
+_DRAWN = {"segment": _mask, "detect": _boxes, "describe": _sentence}

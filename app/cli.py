@@ -466,6 +466,8 @@ def _searched(task, model, data, *, augment, **settings):
     """The config of a search."""
     from app.tasks import known
 
+    if settings.get("craft") and task != "classify":
+        raise UsageError(f"--craft is for classification. Received: --task {task}")
     augment = known(task).augment if augment is None else augment
     return _config(task, model, data, augment=augment, search=True, **settings)
 

@@ -91,8 +91,8 @@ def evaluate(name, source, views=None):
 
     run = Run.open(name)
     task = find_task(run.config.task)
-    if views and task.name != "classify":
-        raise UsageError(f"--views is for classification. Received: a run of --task {task.name}")
+    if views:
+        run.check_classifies("--views")
     model = run.model()
     seen = averaged_views(model, views) if views else model
     if source is None:
@@ -127,9 +127,8 @@ def export(name, model_name, to, *, format="savedmodel", dtype="float32", with_a
     check_format(format, dtype)
     run = Run.open(name)
     task = find_task(run.config.task)
-    if task.name != "classify" and (format != "savedmodel" or with_activations):
-        raise UsageError("--format and --with-activations are for classification. Received: a run "
-                         f"of --task {task.name}")
+    if format != "savedmodel" or with_activations:
+        run.check_classifies("--format onnx, litert or --with-activations")
     model, data = run.model(), load_data(run)
     evaluation = task.evaluate(model, data.test, data)
     path = write_export(run, data, model, evaluation, name=model_name, to=to, format=format,

@@ -17,6 +17,8 @@ def export_ensemble(names, name, to, views=None):
     if len(names) < 2:
         raise UsageError(f"An ensemble needs at least 2 runs. Received: {len(names)}")
     runs = [Run.open(name) for name in names]
+    for run in runs:
+        run.check_classifies("An ensemble")
     data = load_data(runs[0])
     for run in runs[1:]:
         other = load_data(run)

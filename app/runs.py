@@ -178,6 +178,12 @@ class Run:
         made = path / "training.json"
         return cls(path.resolve(), Config.read(made if made.exists() else path / "config.json"))
 
+    def check_classifies(self, what):
+        """Raises UsageError where `what` is asked of a run of another task."""
+        if self.config.task != "classify":
+            raise UsageError(f"{what} is for classification. Received: run '{self.name}' of "
+                             f"--task {self.config.task}")
+
     def begin_training(self):
         """Keeps what is left of a training with this config, and removes that of any other."""
         made = self.path / "training.json"

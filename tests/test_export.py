@@ -17,7 +17,7 @@ from PIL import Image
 from app import images
 from app.errors import HandgradError, UsageError
 from app.export import export
-from app.publishing import publish
+from app.publishing import publish as publish_version
 from app.signatures import decode
 from custom_layers.gradient import differentiable
 
@@ -213,7 +213,7 @@ def test_published_versions_are_never_written_over(tmp_path):
         written = tmp_path / f"written{i}"
         written.mkdir()
         (written / "mine").write_text(str(i))
-        return i, publish(written, tmp_path / "net", {"name": "net"})
+        return i, publish_version(written, tmp_path / "net", {"name": "net"})
 
     with ThreadPoolExecutor(16) as pool:
         published = dict(pool.map(publish, range(48)))

@@ -13,6 +13,7 @@ def show_page(name, port):
     """Serves the page until Ctrl-C, to this machine alone."""
     app_of, uvicorn, listen = _server()
     run = Run.open(name)
+    run.check_classifies("The page of layers")
     viewer = ModelViewer(run.model(), name=run.name, labels=_labels(run))
     with listen(HOST, port) as listening:
         url = f"http://{HOST}:{listening.getsockname()[1]}/"

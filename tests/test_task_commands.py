@@ -1,0 +1,127 @@
+"""The commands with --task, from training to an answer over HTTP, on small digit scenes."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from app import scenes, serving
+from app.cli import app
+from app.console import execute
+from app.server.loaded import Loaded
+
+# A network of each task, small enough to be trained in seconds.
+NETWORKS = {"segment": "unet", "detect": "ssd", "describe": "nic"}
+MEASURES = {"segment": "mean IoU", "detect": "mAP@0.5", "describe": "sentence accuracy"}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with a run and an export of each task."""
+    folder = tmp_path_factory.mktemp("tasks")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(scenes, "PARTS", {"train": 32, "validation": 8, "test": 8})
+        for task, model in NETWORKS.items():
+            command = (f"train {model} --task {task} --epochs 1 --batch-size 16 --width 0.25 "
+                       f"--name {task} --json")
+            assert execute(app, command.split()) == 0
+            assert execute(app, f"export {task} --json".split()) == 0
+            assert execute(app, f"data digit-scenes --task {task} --samples {task}".split()) == 0
+        yield folder
+
+
+@pytest.fixture
+def handgrad(place, monkeypatch, capsys):
+    monkeypatch.chdir(place)
+    monkeypatch.setattr(scenes, "PARTS", {"train": 32, "validation": 8, "test": 8})
+
+    def call(line):
+        capsys.readouterr()
+        code = execute(app, line.split())
+        return code, *capsys.readouterr()
+
+    return call
+
+
+@pytest.mark.parametrize("task", NETWORKS)
+def test_a_run_is_evaluated_and_shown(handgrad, place, task):
+    code, out, _ = handgrad(f"evaluate {task} --json")
+    found = json.loads(out)
+    assert code == 0 and found["images"] == 8
+    metrics = json.loads((place / "runs" / task / "metrics.json").read_text())
+    assert metrics["test"] == found and metrics["exported"].endswith(f"{task}/1")
+    report = (place / "runs" / task / "report.html").read_text()
+    assert MEASURES[task] in report and "Test images" in report
+    assert report.count("data:image/png;base64,") >= 6
+
+
+@pytest.mark.parametrize("task", NETWORKS)
+def test_an_export_answers_about_files(handgrad, place, task, tmp_path):
+    (tmp_path / "no.png").write_bytes(b"no image")
+    code, out, _ = handgrad(f"predict saved_models/{task} {task} {tmp_path / 'no.png'} "
+                            f"--to {tmp_path / 'drawn'} --json")
+    *rows, broken = json.loads(out)["predictions"]
+    assert code == 1 and len(rows) == 8 and "error" in broken
+    for row in rows:
+        assert Image.open(row["picture"]).width >= 256
+        if task == "segment":
+            assert sum(row["shares"].values()) == pytest.approx(1)
+        elif task == "detect":
+            for found in row["objects"]:
+                x1, y1, x2, y2 = found["box"]
+                assert 0 <= x1 <= x2 <= 64 and 0 <= y1 <= y2 <= 64 and found["label"] in "0123456789"
+        else:
+            assert isinstance(row["sentence"], str) and row["score"] <= 0
+
+
+@pytest.mark.parametrize("task", NETWORKS)
+def test_an_export_answers_as_its_run(handgrad, place, task):
+    """The fresh process of the export has compared them; here on other images."""
+    from app.runs import Run
+    from app.tasks import find_task
+
+    run, kind = Run.open(task), find_task(task)
+    data = kind.load("digit-scenes")
+    images = (data.test.images[4:] / 255).astype(np.float32)
+    expected = kind.answer(run.model(), data.class_names)(images)
+    found = serving.load(place / "saved_models" / task).predict(images)
+    assert set(found) == set(expected)
+    for name, value in found.items():
+        if value.dtype.kind == "f":
+            np.testing.assert_allclose(value, expected[name], atol=1e-3)
+
+
+@pytest.mark.parametrize("task", NETWORKS)
+def test_the_server_takes_it(handgrad, place, task):
+    loaded = Loaded(place / "saved_models" / task / "1")
+    image = next((place / task).glob("*.png")).read_bytes()
+    outputs = loaded.call(loaded.signatures["image_bytes"], {"image_bytes": np.array([image])})
+    assert all(len(value) == 1 for value in outputs.values())
+
+
+def test_what_a_task_lacks_is_said_in_a_line(handgrad):
+    for line, said in (
+            ("train unet --task segments", "segment"),
+            ("train lenet5 --task segment", "unet"),
+            ("train unet --task segment --label-smoothing 0.1", "--label-smoothing"),
+            ("run --task segment --objective val_accuracy", "val_mean_iou"),
+            ("run --task detect --folds 3", "--folds"),
+            ("run --task detect --craft", "--craft"),
+            ("run --task segment --data nowhere", "digit-scenes"),
+            ("export segment --format onnx", "--format"),
+            ("evaluate detect --views flip", "--views"),
+            ("ensemble segment detect --name both", "classif")):
+        code, _, err = handgrad(line)
+        assert code == 2 and said in err and len(err.strip().splitlines()) == 1, (line, err)
+
+
+def test_a_run_of_a_task_is_gone_on_with(handgrad, place):
+    shutil.rmtree(place / "runs" / "again", ignore_errors=True)
+    line = "train unet --task segment --batch-size 16 --width 0.25 --name again --json --epochs "
+    assert handgrad(line + "1")[0] == 0
+    code, out, _ = handgrad(line + "2 --resume")
+    assert code == 0 and json.loads(out)["epochs"] == 2
+    assert json.loads(out)["test_mean_iou"] >= 0
