@@ -11,7 +11,7 @@ from custom_layers import (LSTM, BatchNormalization, Concatenate, Conv2D, Dense,
                            Flatten, MaxPooling2D, ReLU, Reshape, SoftmaxCrossEntropy)
 from custom_layers.registration import register
 
-TRUNK_FILTERS = (32, 64, 128)
+TRUNK_FILTERS, HIDDEN, SIDE = (32, 64, 128), 1024, 32
 
 
 def nic(image_shape, words, length, *, trunk="small", units=256, dropout=0.0, width=1.0,
@@ -46,7 +46,9 @@ def nic(image_shape, words, length, *, trunk="small", units=256, dropout=0.0, wi
     elif isinstance(trunk, str):
         trunk = headless(build(trunk, image_shape, 2, **settings))
     seen = Flatten(name="image_flatten")(trunk(images))
-    seen = Dense(units, name="image_embedding", **weights(weight_decay, "glorot_uniform"))(seen)
+    seen = Dense(units, use_bias=False, name="image_embedding",
+                 **weights(weight_decay, "glorot_uniform"))(seen)
+    seen = BatchNormalization(name="image_embedding_bn")(seen)
     said = Embedding(words, units, name="word_embedding")(tokens)
     seen = Reshape((1, units), name="image")(seen)
     x = Concatenate(axis=1, name="image_then_words")([seen, said])
@@ -59,16 +61,22 @@ def nic(image_shape, words, length, *, trunk="small", units=256, dropout=0.0, wi
 
 
 def small_trunk(image_shape, *, width=1.0, weight_decay=0.0, statistics=None):
-    """Three times convolution, batch normalisation, ReLU, pooling, for images of some 32 pixels.
+    """Three times convolution, batch normalisation, ReLU, pooling, for small images.
 
-    Its maps are not averaged: where a thing is, is half of what there is to say of it.
+    The first convolution has the stride that makes 32 pixels of larger sides. The maps are not
+    averaged: where a thing is, is half of what there is to say of it.
     """
+    stride = max(1, min(image_shape[:2]) // SIDE)
     layers = start(image_shape, statistics)
     for i, filters in enumerate(TRUNK_FILTERS, 1):
-        layers += [Conv2D(scaled(filters, width), 3, padding="same", use_bias=False,
-                          name=f"conv{i}", **weights(weight_decay)),
+        first = {"kernel_size": 2 * stride + 1, "strides": stride}
+        layers += [Conv2D(scaled(filters, width), padding="same", use_bias=False, name=f"conv{i}",
+                          **(first if i == 1 else {"kernel_size": 3}), **weights(weight_decay)),
                    BatchNormalization(name=f"conv{i}_bn"), ReLU(name=f"conv{i}_relu"),
                    MaxPooling2D(2, name=f"pool{i}")]
+    layers += [Flatten(name="flatten"),
+               Dense(scaled(HIDDEN, width), use_bias=False, name="hidden", **weights(weight_decay)),
+               BatchNormalization(name="hidden_bn"), ReLU(name="hidden_relu")]
     return keras.Sequential(layers, name="trunk")
 
 

@@ -25,23 +25,31 @@ class GAN(keras.Model):
     taken at one point and applied in one step of one optimiser, so that all that Keras does with
     an optimiser (averaged weights, rates by network, saving) works. The noise of a step is a
     function of the seed and the step's number: a training that is resumed draws what it would
-    have drawn. Called on noise, the model gives images. Compiled with an optimiser alone, such as
-    `OPTIMIZER()`: the losses are the model's own.
+    have drawn (under XLA TensorFlow draws otherwise than without, from the same seed). Called on
+    noise, the model gives images. Compiled with an optimiser alone, such as `OPTIMIZER()`: the
+    losses are the model's own.
 
     Args:
         generator: noise (N, Z) -> images.
         discriminator: images -> logits (N, 1).
         label_smoothing: `a`, in [0, 0.5).
+        shift: the discriminator sees the images of a step, real and drawn, moved by up to so many
+            pixels: it learns less of a small data set by heart, and the generator draws nothing
+            that is moved.
         seed: of the noise.
 
     Source: Goodfellow et al., Generative Adversarial Nets, NIPS 2014, section 3; one-sided
     smoothing: Salimans et al., Improved Techniques for Training GANs, NIPS 2016, section 3.4;
-    the step for both at once: Nowozin, Cseke, Tomioka, f-GAN, NIPS 2016, section 3.2.
+    moved images: Zhao et al., Differentiable Augmentation for Data-Efficient GAN Training, NeurIPS
+    2020, section 3 (there each image by itself); the step for both at once: Nowozin, Cseke,
+    Tomioka, f-GAN, NIPS 2016, section 3.2.
     """
 
     def __init__(self, generator, discriminator, *, label_smoothing=0.1, shift=0, seed=0,
                  **kwargs):
         super().__init__(**kwargs)
+        if shift < 0 or shift != int(shift):
+            raise ValueError(f"`shift` must be 0, 1, 2 ... pixels. Received: shift={shift}")
         if not 0 <= label_smoothing < 0.5:
             raise ValueError("`label_smoothing` must be in [0, 0.5). "
                              f"Received: label_smoothing={label_smoothing}")
@@ -84,18 +92,19 @@ class GAN(keras.Model):
     def noise(self, count, step=-1):
         """The noise (count, Z) of a step; that of step -1 is the one to look at."""
         shape = tf.stack([count, self.generator.input_shape[-1]])
-        return tf.random.stateless_normal(shape, tf.stack([self.seed, tf.cast(step, tf.int32)]))
+        seed = tf.stack([self.seed, tf.cast(step, tf.int32)])
+        return tf.random.stateless_normal(shape, seed)
 
     def _shifted(self, images, step):
         """The images of a step, all moved alike by up to `shift` pixels; black comes in."""
         if not self.shift:
             return images
-        shape, most = images.shape, self.shift
+        most = self.shift
         padded = tf.pad(images, ((0, 0), (most, most), (most, most), (0, 0)))
-        seed = tf.stack([self.seed, tf.cast(step, tf.int32)])
+        # Below -1, from where on noise takes its seeds.
+        seed = tf.stack([self.seed, -2 - tf.cast(step, tf.int32)])
         y, x = tf.unstack(tf.random.stateless_uniform([2], seed, 0, 2 * most + 1, tf.int32))
-        moved = padded[:, y:y + shape[1], x:x + shape[2]]
-        return tf.ensure_shape(moved, shape)
+        return tf.ensure_shape(tf.slice(padded, [0, y, x, 0], tf.shape(images)), images.shape)
 
     def losses_of(self, real, fake):
         """(the generator's, the discriminator's) loss at the logits of real and drawn images."""
