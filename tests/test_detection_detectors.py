@@ -40,6 +40,16 @@ def images(count=3):
     return np.random.default_rng(0).random((count, *SHAPE), np.float32)
 
 
+def inputs(detector, count=3):
+    """Images; for a detector that does not find its regions itself, with regions."""
+    if not hasattr(detector, "propose"):
+        return images(count)
+    regions = np.zeros((count, detector.proposals, 4), np.float32)
+    regions[:, :3] = LABELS[0, :, :4] + [1, 0, 0, 2]
+    regions[:, 3:40] = [10, 10, 25, 25]
+    return {"images": images(count), "proposals": regions}
+
+
 def logit(p):
     p = np.clip(p, 1e-6, 1 - 1e-6)
     return np.log(p / (1 - p))
@@ -47,11 +57,12 @@ def logit(p):
 
 def ideal(name, targets):
     """The predictions that say exactly what the targets say."""
-    if name == "faster-rcnn":
+    if name in ("faster-rcnn", "fast-rcnn", "sppnet"):
         boxes, classes = np.split(LABELS, [4], -1)
         scores = SURE * np.eye(CLASSES + 1)[classes[..., 0].astype(int)]
-        return {"regions": tf.constant(np.concatenate(
-            [boxes, scores, np.zeros((3, 3, 4 * CLASSES))], -1), tf.float32)}
+        regions = tf.constant(np.concatenate([boxes, scores, np.zeros((3, 3, 4 * CLASSES))], -1),
+                              tf.float32)
+        return {"regions": regions} if name == "faster-rcnn" else regions
     values, classes = targets[..., :4], targets[..., 4].astype(int)
     there = (classes >= 0)[..., None]
     one_hot = np.eye(CLASSES)[np.maximum(classes, 0)] * there
@@ -77,18 +88,21 @@ def test_targets_say_where_the_objects_are(detector):
 
 
 def test_predictions_have_the_shape_of_the_targets(detector, model):
-    outputs, targets = model(images()), detector.targets(SHAPE, tf.constant(LABELS))
+    outputs, targets = model(inputs(detector)), detector.targets(SHAPE, tf.constant(LABELS))
     if detector.name == "faster-rcnn":
         outputs, targets = outputs["rpn"], targets["rpn"]
         assert model.output["regions"].shape == (None, 64, 4 + 1 + 5 * CLASSES)
-    assert outputs.shape[:-1] == targets.shape[:-1] and targets.shape[-1] == 5
+    if hasattr(detector, "propose"):
+        assert outputs.shape == (3, detector.proposals, 4 + 1 + 5 * CLASSES)
+    else:
+        assert outputs.shape[:-1] == targets.shape[:-1] and targets.shape[-1] == 5
     assert outputs.dtype == tf.float32
 
 
 def test_it_trains_in_a_graph_and_every_weight_has_a_gradient(detector, model):
     model.compile("adam", loss=detector.loss)
     before = [weight.numpy() for weight in model.trainable_weights]
-    data = tf.data.Dataset.from_tensor_slices((images(), LABELS)).batch(3)
+    data = tf.data.Dataset.from_tensor_slices((inputs(detector), LABELS)).batch(3)
     data = data.map(lambda x, labels: (x, detector.targets(SHAPE, labels)))
     history = model.fit(data, epochs=2, verbose=0, shuffle=False).history["loss"]
     assert np.isfinite(history).all()
@@ -100,24 +114,25 @@ def test_it_trains_in_a_graph_and_every_weight_has_a_gradient(detector, model):
 def test_images_without_objects_train(detector, model):
     model.compile("sgd", loss=detector.loss)
     labels = np.tile(np.array(NONE, np.float32), (3, 2, 1))
-    loss = model.train_on_batch(images(), detector.targets(SHAPE, tf.constant(labels)))
+    loss = model.train_on_batch(inputs(detector), detector.targets(SHAPE, tf.constant(labels)))
     assert np.isfinite(loss).all() and all(np.isfinite(w.numpy()).all() for w in model.weights)
 
 
 def test_a_saved_model_answers_the_same(detector, model, tmp_path):
     model.save(tmp_path / "x.keras")
     again = keras.models.load_model(tmp_path / "x.keras", compile=False)
-    for one, two in zip(keras.tree.flatten(model(images())), keras.tree.flatten(again(images()))):
+    for one, two in zip(*(keras.tree.flatten(each(inputs(detector))) for each in (model, again))):
         np.testing.assert_allclose(one, two, atol=1e-5)
 
 
 def test_from_images_to_boxes_is_one_graph_for_any_number_of_images(detector, model):
     graph = tf.function(lambda x: detector.decode(model(x, training=False), SHAPE),
-                        input_signature=[tf.TensorSpec((None, *SHAPE), tf.float32)])
+                        input_signature=[keras.tree.map_structure(
+                            lambda x: tf.TensorSpec((None, *x.shape[1:])), inputs(detector))])
     for count in (1, 3):
-        found = graph(images(count))
+        found = graph(inputs(detector, count))
         assert found["boxes"].shape == (count, 100, 4) and found["classes"].dtype == tf.int32
-    expected = detector.decode(model(images(), training=False), SHAPE)
+    expected = detector.decode(model(inputs(detector), training=False), SHAPE)
     for name, values in expected.items():
         np.testing.assert_allclose(found[name], values, atol=1e-3)
 
@@ -318,6 +333,8 @@ def test_it_learns_eight_images_of_blood_by_heart(detector, handgrad_data):
     model = detector.build(shape, 3, width=0.25, statistics=([0.7] * 3, [0.15] * 3))
     rate = keras.optimizers.schedules.CosineDecay(2e-3, steps)
     model.compile(keras.optimizers.Adam(rate, clipnorm=10.0), loss=detector.loss)
+    if hasattr(detector, "propose"):
+        x = {"images": x, "proposals": detector.propose(part.images[:8])}
     model.fit(x, detector.targets(shape, tf.constant(labels)), batch_size=8, epochs=steps,
               verbose=0)
     result = score(detector.decode(model.predict(x, verbose=0), shape), labels, BCCD)

@@ -1,14 +1,17 @@
 """Object detection: detectors, each from images to boxes with a class and a score."""
 
+from app.detection.fast_rcnn import FastRCNN, SPPNet
 from app.detection.faster_rcnn import FasterRCNN
 from app.detection.retinanet import RetinaNet
 from app.detection.ssd import SSD
 from app.detection.yolo import YOLO1
 from app.detection.yolo_anchors import YOLO2, YOLO3
 
-__all__ = ["DETECTORS", "FasterRCNN", "RetinaNet", "SSD", "YOLO1", "YOLO2", "YOLO3"]
+__all__ = ["DETECTORS", "FastRCNN", "FasterRCNN", "RetinaNet", "SPPNet", "SSD", "YOLO1", "YOLO2",
+           "YOLO3"]
 
 DETECTORS = {
     detector.name: detector
-    for detector in (SSD(), RetinaNet(), YOLO1(), YOLO2(), YOLO3(), FasterRCNN())
+    for detector in (SSD(), RetinaNet(), YOLO1(), YOLO2(), YOLO3(), FasterRCNN(), FastRCNN(),
+                     SPPNet())
 }

@@ -12,7 +12,7 @@ from app.detection.detector import AnchorDetector, flat
 from app.detection.matching import balanced, seed_of
 from app.detection.regions import region_detections, region_head, regions_loss
 from app.detection.trunk import Parts
-from custom_layers import Concatenate, Conv2D, ReLU, RoIAlign
+from custom_layers import Concatenate, Conv2D, Reshape, ReLU, RoIAlign
 from custom_layers.detection_losses import smooth_l1
 from custom_layers.losses import softmax_cross_entropy
 
@@ -75,6 +75,7 @@ class FasterRCNN(AnchorDetector):
         rois = Proposals(self.anchors(image_shape).tolist(), image_shape[:2], self.candidates,
                          self.proposals, self.overlap, name="proposals")(rpn)
         pooled = RoIAlign(7, 1 / stride, name="pooled")(features, rois)
+        pooled = Reshape((self.proposals, -1), name="pooled_flat")(pooled)
         regions = region_head(parts, pooled, rois, classes, self.units)
         return keras.Model(images, {"rpn": rpn, "regions": regions}, name=self.name)
 

@@ -7,24 +7,21 @@ from app.detection import coding
 from app.detection.boxes import area
 from app.detection.decoding import detections
 from app.detection.matching import IGNORED, NEGATIVE, balanced, match, matched, seed_of
-from custom_layers import Concatenate, Dense, Dropout, ReLU, Reshape
+from custom_layers import Concatenate, Dense, ReLU
 from custom_layers.detection_losses import smooth_l1
 from custom_layers.losses import softmax_cross_entropy
 
 SCALES = (0.1, 0.1, 0.2, 0.2)  # of the offsets from regions
 
 
-def region_head(parts, pooled, rois, classes, units, dropout=0.0):
+def region_head(parts, x, rois, classes, units):
     """(B, R, 4 + C + 1 + 4 C): each region, its scores (background last), an offset a class.
 
-    pooled: features (B, R, h, w, c) of the regions `rois` (B, R, 4).
+    x: features (B, R, n) of the regions `rois` (B, R, 4).
     """
-    x = Reshape((pooled.shape[1], -1), name="region_features")(pooled)
     for name in ("fc6", "fc7"):
         x = Dense(parts.scaled(units), name=name, **parts.initial)(x)
         x = ReLU(name=f"{name}_relu")(x)
-        if dropout:
-            x = Dropout(dropout, name=f"{name}_dropout")(x)
 
     def predictor(size, deviation, name):
         return Dense(size, name=name, kernel_regularizer=parts.initial["kernel_regularizer"],
