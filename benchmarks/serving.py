@@ -7,7 +7,6 @@ in several rounds, so that noise hits all alike.
 """
 
 import argparse
-import asyncio
 import base64
 import contextlib
 import json
@@ -28,6 +27,7 @@ from app.export import export
 from app.models import build
 from benchmarks.__main__ import machine
 from benchmarks.lean_page import lines
+from benchmarks.serving_clients import closed, open_loop
 
 NETWORKS = {"lenet5": (28, 28, 1), "resnet20": (32, 32, 3)}
 CLIENTS, ROUNDS, SECONDS = 32, 3, 4.0
@@ -73,9 +73,9 @@ def started(command, port, path, body):
     try:
         until = time.monotonic() + 90
         while time.monotonic() < until:
-            with contextlib.suppress(OSError, IndexError, asyncio.IncompleteReadError):
-                times, failed, _ = asyncio.run(closed(port, path, body, 1, 0.2))
-                if times and not failed:
+            with contextlib.suppress(OSError):
+                tally = closed(port, path, body, 1, 0.2)
+                if tally.seconds and not tally.lost:
                     break
             time.sleep(0.2)
         else:
@@ -87,79 +87,6 @@ def started(command, port, path, body):
             process.wait(20)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)  # LitServe leaves its workers behind
-
-
-async def asked(reader, writer, head, body):
-    """The status of one request."""
-    writer.write(head + body)
-    status = int((await reader.readline()).split()[1])
-    size = 0
-    while (line := await reader.readline()) != b"\r\n":
-        name, _, value = line.partition(b":")
-        if name.lower() == b"content-length":
-            size = int(value)
-    await reader.readexactly(size)
-    return status
-
-
-def head_of(path, body):
-    return (f"POST {path} HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n"
-            f"content-length: {len(body)}\r\n\r\n").encode()
-
-
-async def closed(port, path, body, clients, seconds):
-    """(seconds of each answer, how many failed, the time) of clients that ask again and again."""
-    times, failed, head = [], 0, head_of(path, body)
-    began = time.perf_counter()
-
-    async def client():
-        nonlocal failed
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        while time.perf_counter() - began < seconds:
-            start = time.perf_counter()
-            if await asked(reader, writer, head, body) == 200:
-                times.append(time.perf_counter() - start)
-            else:
-                failed += 1
-        writer.close()
-
-    await asyncio.gather(*(client() for _ in range(clients)))
-    return times, failed, time.perf_counter() - began
-
-
-async def open_loop(port, path, body, rate, seconds):
-    """(seconds of each answer, refused, lost): requests come at their times, whatever happens."""
-    times, refused, lost, head = [], 0, 0, head_of(path, body)
-    idle, tasks = [], set()
-
-    async def one():
-        nonlocal refused, lost
-        start = time.perf_counter()
-        try:
-            link = idle.pop() if idle else await asyncio.open_connection("127.0.0.1", port)
-            status = await asyncio.wait_for(asked(*link, head, body), 30)
-            idle.append(link)
-        except (OSError, TimeoutError, IndexError, asyncio.IncompleteReadError):
-            lost += 1
-            return
-        if status == 200:
-            times.append(time.perf_counter() - start)
-        else:
-            refused += status == 503
-            lost += status != 503
-
-    began, sent = time.perf_counter(), 0
-    while (now := time.perf_counter() - began) < seconds:
-        while sent < now * rate:
-            task = asyncio.ensure_future(one())
-            tasks.add(task)
-            task.add_done_callback(tasks.discard)
-            sent += 1
-        await asyncio.sleep(0.001)
-    await asyncio.gather(*tasks)
-    for _, writer in idle:
-        writer.close()
-    return times, refused, lost
 
 
 def bare(version, name):
@@ -192,28 +119,25 @@ def measured(name):
         calls, latency = [], []
         for _ in range(ROUNDS):
             calls.append(bare(version, name))
-            latency.append(median(asyncio.run(
-                closed(*ports["batching"], bodies["floats"], 1, 2.0))[0]))
+            latency.append(median(closed(*ports["batching"], bodies["floats"], 1, 2.0).seconds))
         found["bare_ms"], found["request_ms"] = median(calls) * 1e3, median(latency) * 1e3
         for form, body in bodies.items():
             rates = {server: [] for server in ports if form == "floats" or server != "LitServe"}
             for _ in range(ROUNDS):
                 for server in rates:
-                    times, failed, took = asyncio.run(
-                        closed(*ports[server], body, CLIENTS, SECONDS))
-                    if failed:
+                    tally = closed(*ports[server], body, CLIENTS, SECONDS)
+                    if failed := tally.refused + tally.lost:
                         raise RuntimeError(f"{server}: {failed} requests failed")
-                    rates[server].append(len(times) / took)
+                    rates[server].append(len(tally.seconds) / tally.took)
             found[form] = {server: median(values) for server, values in rates.items()}
         found["loads"] = {}
         for times_as_much in LOADS:
             rate = times_as_much * 0.8 * found["floats"]["batching"]
-            times, refused, lost = asyncio.run(
-                open_loop(*ports["batching"], bodies["floats"], rate, 2 * SECONDS))
+            tally = open_loop(*ports["batching"], bodies["floats"], rate, 2 * SECONDS)
+            p50, p99 = 1e3 * np.percentile(tally.seconds, (50, 99))
             found["loads"][str(times_as_much)] = {
-                "rate": rate, "answered": len(times) / (2 * SECONDS), "refused": refused,
-                "lost": lost, "p50_ms": 1e3 * float(np.percentile(times, 50)),
-                "p99_ms": 1e3 * float(np.percentile(times, 99))}
+                "rate": rate, "answered": len(tally.seconds) / tally.took,
+                "refused": tally.refused, "lost": tally.lost, "p50_ms": p50, "p99_ms": p99}
     return found
 
 

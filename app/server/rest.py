@@ -140,10 +140,9 @@ class Rest:
             "metadata": {"signature_def": {"signature_def": loaded.metadata}}})
 
     async def _called(self, name, version, label, method, headers, receive):
+        self._check_queue()  # before any work is done for it, its body's arrival among it
         body = await self._body(headers, receive)
-        if self.inside >= self.options.queue:  # before any work is done for it
-            raise RestError(f"{self.inside} requests wait already: the queue is full",
-                            "UNAVAILABLE")
+        self._check_queue()
         asked, method = _named(name, version, label), method.lower()
         if len(body) <= _IN_THREADS:
             made = self._parsed(body, asked, method)
@@ -158,6 +157,11 @@ class Rest:
         large = sum(value.size for value in outputs.values()) > _IN_THREADS // 8
         answer = await self._in_thread(encode, outputs) if large else encode(outputs)
         return answer, [(b"model-version", str(loaded.version).encode())]
+
+    def _check_queue(self):
+        if self.inside >= self.options.queue:
+            raise RestError(f"{self.inside} requests wait already: the queue is full",
+                            "UNAVAILABLE")
 
     def _parsed(self, body, asked, method):
         """(version, signature, inputs, what makes JSON of the outputs) of a request."""
