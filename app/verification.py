@@ -3,8 +3,8 @@
 `app.export` runs this file as a program, in a fresh process: `verification.py FOLDER REFERENCE`.
 FOLDER holds the SavedModel, REFERENCE is an .npz of `images` (float32 in [0,1]), `pixels` (the
 same as uint8), and what the model itself makes of them: `probabilities`, `labels` and perhaps
-`features`, with the `tolerance`. The process ends with 0, or with 1 and the reason as the last
-line on stderr.
+`features` and `activations/NAME` of each layer, with the `tolerance`. The process ends with 0, or
+with 1 and the reason as the last line on stderr.
 """
 
 import re
@@ -13,6 +13,7 @@ import sys
 import numpy as np
 
 BLOCKED = ("keras", "custom_layers", "app", "tuning")
+ACTIVATIONS = "activations/"
 
 
 def verify(folder, reference):
@@ -39,6 +40,9 @@ def verify(folder, reference):
     _compare_classify(run("classify", inputs=examples), expected)
     if "features" in expected:
         _near("features", run("features", images=images), "features", expected)
+    layers = {key for key in expected if key.startswith(ACTIVATIONS)}
+    if layers:
+        _compare_activations(run("activations", images=images), layers, expected)
 
 
 def distance(value, wanted):
@@ -70,6 +74,13 @@ def _compare_classify(outputs, expected):
     labels = np.char.encode(expected["labels"], "utf-8")
     if (outputs["classes"] != np.broadcast_to(labels, outputs["scores"].shape)).any():
         raise AssertionError("`classes` of signature `classify` are not the labels")
+
+
+def _compare_activations(outputs, layers, expected):
+    if {ACTIVATIONS + name for name in outputs} != layers:
+        raise AssertionError("`activations` are not those of the model's layers")
+    for name in sorted(outputs):
+        _near("activations", outputs, name, expected, of=ACTIVATIONS + name)
 
 
 def _example(tf, png):
