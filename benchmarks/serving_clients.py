@@ -44,10 +44,14 @@ class Link(asyncio.Protocol):
 
 
 class Tally:
-    """seconds: of each answer; refused: how many by 503; lost: without an answer, or another."""
+    """seconds: of each answer; refused: how many by 503; lost: without an answer, or another.
+
+    took: seconds until the last answer; behind: the most that the client itself was late, which
+    is part of `seconds`.
+    """
 
     def __init__(self):
-        self.seconds, self.refused, self.lost, self.took = [], 0, 0, 0.0
+        self.seconds, self.refused, self.lost, self.took, self.behind = [], 0, 0, 0.0, 0.0
 
     def count(self, link, status):
         if status == 200:
@@ -120,6 +124,7 @@ async def _open_loop(port, request, rate, seconds):
     while (now := time.perf_counter() - began) < seconds:
         while sent < now * rate:
             due, sent = began + sent / rate, sent + 1
+            tally.behind = max(tally.behind, time.perf_counter() - due)
             while idle and idle[-1].transport.is_closing():
                 idle.pop()
             if idle:
@@ -133,7 +138,7 @@ async def _open_loop(port, request, rate, seconds):
     while (waiting or opening) and time.perf_counter() < until:
         await asyncio.sleep(0.01)
     tally.lost += len(waiting) + len(opening)
-    tally.took = seconds
+    tally.took = time.perf_counter() - began
     for link in [*idle, *waiting]:
         link.waits = False
         link.transport.close()
