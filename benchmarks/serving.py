@@ -177,7 +177,7 @@ def page(figures, by):
     return "\n".join([
         INTRODUCTION, "", f"Machine: {by}", "",
         *lines(("network", "bare call, ms", "request, ms", "beyond it, ms"), latency), "",
-        "Answers a second, and in brackets microseconds of the server's processor time for one:", "",
+        "Answers a second, in brackets microseconds of the server's processor time for one:", "",
         *lines(("network", "form", *SERVERS, "of without", "by time", "of LitServe"), rates), "",
         "Under more load than can be borne, one sends and does not wait: 1x is 0.8 of the rate "
         "above. What does not fit into the queue is refused at once by status 503. Times count "
