@@ -12,7 +12,7 @@ from app import verification
 from app.errors import HandgradError, UsageError
 from app.folding import count_norms, folded
 from app.formats import check_format, converted
-from app.layer_view import activations, write_layers
+from app.layer_view import activations, layer_outputs, write_layers
 from app.model_card import model_card, of_file
 from app.models import served
 from app.publishing import check_name, publish, publish_file, reason, verify, writing
@@ -77,7 +77,10 @@ def export(model, *, name, class_names, to="saved_models", card, sample_images,
                 file = converted(network, shape, aside, format, dtype, calibration_images,
                                  reference)
                 return publish_file(file, folder, {**known, **of_file(known, format, dtype)})
-            more = {"activations": activations(model, shape)} if with_activations else {}
+            more = {}
+            if with_activations:
+                more["activations"] = activations(model, shape)
+                reference |= _activations(model, reference["images"])
             write_saved_model(network, class_names, shape, aside, more)
             verify(aside, reference)
             if with_activations:
@@ -143,6 +146,13 @@ def _reference(model, pixels, class_names):
         "tolerance": 2e-2 if half else 1e-5,
         **({"features": features[0].numpy()} if features else {}),
     }
+
+
+def _activations(model, images):
+    """What `app.verification` compares the signature `activations` with."""
+    with tf.device("CPU"):
+        found = layer_outputs(model, tf.constant(images))
+    return {verification.ACTIVATIONS + name: value.numpy() for name, value in found.items()}
 
 
 def _folded(model, reference):

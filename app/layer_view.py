@@ -99,11 +99,15 @@ def activations(model, image_shape):
 
     @tf.function(input_signature=[tf.TensorSpec((None, *image_shape), tf.float32, name="images")])
     def run(images):
-        steps = walk(model, images)
-        return {_output_name(number, step): tf.cast(step.output, tf.float32)
-                for number, step in enumerate(steps)}
+        return layer_outputs(model, images)
 
     return run
+
+
+def layer_outputs(model, images):
+    """What `activations` gives: the output of each layer, by its name there."""
+    return {_output_name(number, step): tf.cast(step.output, tf.float32)
+            for number, step in enumerate(walk(model, images))}
 
 
 def write_layers(model, image_shape, folder):

@@ -3,9 +3,9 @@
 `app.export` runs this file as a program, in a fresh process: `verification.py FOLDER REFERENCE`.
 FOLDER holds the SavedModel, REFERENCE is an .npz of `images` (float32 in [0,1]), `pixels` (the
 same as uint8), and what the model itself makes of them: `probabilities`, `labels` and perhaps
-`features`, with the `tolerance`; or, of other tasks than classification, of `given/SIGNATURE/INPUT`
-and `wanted/SIGNATURE/OUTPUT`. The process ends with 0, or with 1 and the reason as the last
-line on stderr.
+`features` and `activations/NAME` of each layer, with the `tolerance`; or, of other tasks than
+classification, of `given/SIGNATURE/INPUT` and `wanted/SIGNATURE/OUTPUT`. The process ends with 0,
+or with 1 and the reason as the last line on stderr.
 """
 
 import re
@@ -14,6 +14,7 @@ import sys
 import numpy as np
 
 BLOCKED = ("keras", "custom_layers", "app", "tuning")
+ACTIVATIONS = "activations/"
 
 
 def verify(folder, reference):
@@ -42,6 +43,9 @@ def verify(folder, reference):
     _compare_classify(run("classify", inputs=examples), expected)
     if "features" in expected:
         _near("features", run("features", images=images), "features", expected)
+    layers = {key for key in expected if key.startswith(ACTIVATIONS)}
+    if layers:
+        _compare_activations(run("activations", images=images), layers, expected)
 
 
 def _verify_answers(tf, model, expected):
@@ -116,6 +120,13 @@ def _compare_classify(outputs, expected):
     labels = np.char.encode(expected["labels"], "utf-8")
     if (outputs["classes"] != np.broadcast_to(labels, outputs["scores"].shape)).any():
         raise AssertionError("`classes` of signature `classify` are not the labels")
+
+
+def _compare_activations(outputs, layers, expected):
+    if {ACTIVATIONS + name for name in outputs} != layers:
+        raise AssertionError("`activations` are not those of the model's layers")
+    for name in sorted(outputs):
+        _near("activations", outputs, name, expected, of=ACTIVATIONS + name)
 
 
 def _example(tf, png):

@@ -14,7 +14,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from app import images
+from app import images, layer_view
 from app.errors import HandgradError, UsageError
 from app.export import export
 from app.publishing import publish as publish_version
@@ -232,6 +232,24 @@ def test_export_that_fails_its_check_leaves_nothing(layer, reason, tmp_path):
     with pytest.raises(HandgradError, match=reason) as raised:
         export(**arguments(network(layer()), tmp_path))
     assert "\n" not in str(raised.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("change, reason", [
+    (lambda found: {name: y + 0.01 * (name == max(found)) for name, y in found.items()},
+     "of signature `activations` is 0.01 away from the model's"),
+    (lambda found: dict(sorted(found.items())[1:]), "`activations` are not those of the model's"),
+])
+def test_activations_are_checked(change, reason, tmp_path, monkeypatch):
+    """Where they alone are wrong."""
+    def wrong(model, shape):
+        right = layer_view.activations(model, shape)
+        return tf.function(lambda images: change(right(images)),
+                           input_signature=right.input_signature)
+
+    monkeypatch.setattr("app.export.activations", wrong)
+    with pytest.raises(HandgradError, match=reason):
+        export(**arguments(network(), tmp_path), with_activations=True)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,11 +1,13 @@
 """The page in a real browser: drawn on, walked through, given wrong files."""
 
+import contextlib
 import io
 import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
+from urllib.request import urlopen
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from app.data import load
 from app.images import resize
 
 CHROMIUM = "/usr/bin/chromium"
+HANDGRAD = [sys.executable, "-m", "app.cli"]
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs Playwright: extra `test`")
 pytest.importorskip("uvicorn", reason="the extra `serve` is not installed")
 pytestmark = [
@@ -28,30 +31,48 @@ PHONE = {"viewport": {"width": 390, "height": 844}, "color_scheme": "dark", "is_
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory):
-    """The page of a small LeNet-5 that has learned the digits, as the command serves it."""
+def folder(tmp_path_factory):
+    """Where a small LeNet-5 has learned the digits."""
     folder = tmp_path_factory.mktemp("page")
-    python = [sys.executable, "-m", "app.cli"]
-    environment = ENVIRONMENT | {"PYTHONPATH": str(Path(__file__).parent.parent)}
     train = ["train", "lenet5", "--data", "digits", "--epochs", "6", "--augment", "shift",
              "--name", "digits"]
-    subprocess.run(python + train, cwd=folder, env=environment, check=True, capture_output=True)
+    subprocess.run(HANDGRAD + train, cwd=folder, env=ENVIRONMENT, check=True, capture_output=True)
+    return folder
+
+
+@contextlib.contextmanager
+def started(command, folder):
+    """The address of a page, once a command serves it."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    with subprocess.Popen(python + ["page", "digits", "--port", str(port)], cwd=folder,
-                          env=environment, stdout=subprocess.PIPE, text=True) as server:
-        url = server.stdout.readline().strip()
-        assert url == f"http://127.0.0.1:{port}/"
+    with subprocess.Popen([*HANDGRAD, *command, "--port", str(port)], cwd=folder,
+                          env=ENVIRONMENT) as server:
         try:
-            for _ in range(100):
-                with socket.socket() as trial:
-                    if trial.connect_ex(("127.0.0.1", port)) == 0:
-                        break
-                time.sleep(0.05)
-            yield url
+            until = time.monotonic() + 120
+            while server.poll() is None and time.monotonic() < until:
+                with contextlib.suppress(OSError), urlopen(f"http://127.0.0.1:{port}/page/models"):
+                    break
+                time.sleep(0.1)
+            yield f"http://127.0.0.1:{port}/"
         finally:
             server.terminate()
+
+
+@pytest.fixture(scope="module")
+def address(folder):
+    """The page of the run."""
+    with started(["page", "digits"], folder) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def served_address(folder):
+    """The page of its export, at the server of exports."""
+    export = ["export", "digits", "--with-activations"]
+    subprocess.run(HANDGRAD + export, cwd=folder, env=ENVIRONMENT, check=True, capture_output=True)
+    with started(["serve", "saved_models"], folder) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")
@@ -63,9 +84,10 @@ def chromium():
 
 
 @pytest.fixture
-def visit(chromium, address):
+def visit(chromium, request):
     """Opens the page on a device; in the end, nothing may have gone wrong in it."""
     contexts, errors = [], []
+    address = request.getfixturevalue(getattr(request, "param", "address"))
 
     def call(**device):
         contexts.append(chromium.new_context(**(device or DESKTOP)))
@@ -202,6 +224,25 @@ def test_occlusion(visit):
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowDown")
     assert "Without rows 2 to 4 of columns 2 to 4" in page.inner_text("#instead")
+
+
+@pytest.mark.parametrize("visit", ["served_address"], indirect=True)
+def test_an_export_at_the_server(visit):
+    """It shows the layers and their arithmetic, and offers no backward pass, which it has not."""
+    page = visit()
+    draw(page, CIRCLE)
+    says(page, "0")
+    assert page.locator(".step b").all_inner_texts()[-2:] == ["F6", "logits"]
+    for layer in ("C1", "S2", "C3", "logits"):
+        page.locator(".step", has_text=layer).click()
+        tile = page.locator(".tile").last
+        box = tile.bounding_box()
+        tile.hover(position={"x": 0.5 * box["width"], "y": 0.4 * box["height"]})
+        computed, value = arithmetic(page)
+        assert computed == pytest.approx(value, abs=2e-3 * (1 + abs(value)))
+    assert page.locator("#gradient").is_hidden()
+    page.click("#erase")
+    page.wait_for_selector("#cells button")
 
 
 def test_files(visit):

@@ -478,6 +478,43 @@ def test_a_full_queue_and_requests_that_share_calls(folder):
     assert len(refused) == 31 and all("queue is full" in message for message in refused)
 
 
+def test_a_full_queue_refuses_before_and_behind_a_body(folder):
+    """One whose body never comes is refused all the same; so is one that was let in to send it."""
+    models = Models(folder / "half")
+    models.look()
+    models.look()
+    rest = Rest(models, Options(queue=1))
+    client, full = Client(rest), asyncio.Event()
+
+    async def ask(receive):
+        sent = []
+
+        async def send(message):
+            sent.append(message)
+
+        scope = {"type": "http", "method": "POST", "path": "/v1/models/half:predict", "headers": []}
+        await rest(scope, receive, send)
+        return sent[0]["status"]
+
+    async def never():
+        return await asyncio.Future()
+
+    async def late():
+        await full.wait()
+        return {"type": "http.request", "body": b'{"instances": [1.0]}'}
+
+    async def both():
+        waiting = asyncio.ensure_future(ask(late))
+        await asyncio.sleep(0)
+        rest.inside = 1
+        full.set()
+        return await asyncio.wait_for(asyncio.gather(ask(never), waiting), 5)
+
+    assert asyncio.run(both()) == [503, 503]
+    rest.inside = 0
+    assert client.json("POST", "/v1/models/half:predict", {"instances": [1.0]})[0] == 200
+
+
 def test_one_bad_image_fails_no_other(client):
     """Though they share a call."""
     async def ask_all():

@@ -1,13 +1,14 @@
 """`handgrad serve`: the models of a folder over HTTP, until SIGTERM or Ctrl-C."""
 
-import asyncio
+import gc
 import re
 import signal
 import threading
+from functools import partial
 
 import uvicorn
 from fastapi import FastAPI
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from app.console import console
 from app.errors import HandgradError
@@ -19,6 +20,7 @@ from app.server.rest import Options, Rest
 from app.server.viewers import ServedViewers
 
 LAST_SECONDS = 1.0  # between the word to end and the end of listening
+IDLE_SECONDS = 75  # of a connection, more than what clients' pools keep theirs for
 
 
 def serve(folder, *, host="127.0.0.1", port=8501, latest=1, options=Options()):
@@ -31,11 +33,13 @@ def serve(folder, *, host="127.0.0.1", port=8501, latest=1, options=Options()):
     models = Models(folder, latest)
     listening = listen(host, port)
     with listening:
+        gc.freeze()  # TensorFlow's 400,000 objects: to look through them would take half a second
         _load(models)
         rest = Rest(models, options)
         server = Server(rest, uvicorn.Config(
-            application(rest), http=Protocol, log_level="warning", access_log=False,
-            server_header=False, timeout_graceful_shutdown=int(options.timeout) + 1))
+            application(rest), http=partial(Protocol, head_seconds=options.timeout),
+            log_level="warning", access_log=False, server_header=False,
+            timeout_keep_alive=IDLE_SECONDS, timeout_graceful_shutdown=int(options.timeout) + 1))
         models.watch()
         shown = f"[{host}]" if ":" in host else host
         port = listening.getsockname()[1]
@@ -47,7 +51,7 @@ def serve(folder, *, host="127.0.0.1", port=8501, latest=1, options=Options()):
         # uvicorn answers what it has accepted, and then hands the signal on.
         signal.signal(signal.SIGTERM, lambda *_: None)
         try:
-            asyncio.run(server.serve([listening]))
+            server.run([listening])  # on uvloop
         finally:
             models.end()
 
@@ -83,13 +87,59 @@ class Server(uvicorn.Server):
 
 
 class Protocol(HttpToolsProtocol):
-    """Says in JSON what is wrong with bytes that are no HTTP."""
+    """Says in JSON what is wrong with bytes that are no HTTP; waits only so long for a head.
+
+    Of itself it times connections that idle between two requests, and no others.
+    """
+
+    def __init__(self, *arguments, head_seconds, **more):
+        super().__init__(*arguments, **more)
+        self.head_seconds, self.in_head, self.late = head_seconds, False, None
+
+    def connection_made(self, transport):
+        super().connection_made(transport)
+        self.timeout_keep_alive_task = self.loop.call_later(
+            self.timeout_keep_alive, self.timeout_keep_alive_handler)
+
+    def data_received(self, data):
+        super().data_received(data)
+        if self.in_head and self.late is None:  # a whole head in one piece needs no timer
+            self.late = self.loop.call_later(self.head_seconds, self.on_late_head)
+
+    def on_message_begin(self):
+        super().on_message_begin()
+        self.in_head = True
+
+    def on_headers_complete(self):
+        self._end_head()
+        super().on_headers_complete()
+
+    def connection_lost(self, error):
+        self._end_head()
+        super().connection_lost(error)
+
+    def on_late_head(self):
+        if self.cycle is None or self.cycle.response_complete:
+            self._refuse(408, f"The request's head did not come within {self.head_seconds:g} "
+                              "seconds")
+        else:
+            self.shutdown()  # behind the answer that is being made to the request before
 
     def send_400_response(self, msg):
-        body = dump({"error": msg})
+        self._refuse(400, msg)
+
+    def _end_head(self):
+        self.in_head = False
+        if self.late is not None:
+            self.late.cancel()
+            self.late = None
+
+    def _refuse(self, status, message):
+        self._end_head()
+        body = dump({"error": message})
         self.transport.write(
-            b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: %d\r\n"
-            b"connection: close\r\n\r\n%s" % (len(body), body))
+            b"%scontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%s"
+            % (STATUS_LINE[status], len(body), body))
         self.transport.close()
 
 

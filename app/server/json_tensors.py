@@ -142,11 +142,15 @@ def array(value, tensor):
     """A NumPy array of nested lists, checked against what a signature takes."""
     shape, flat = _flattened(value)
     values = _values(flat, tensor.dtype).reshape(shape)
-    expected = tensor.shape
+    check_shape(shape, tensor.shape)
+    return values
+
+
+def check_shape(shape, expected):
+    """Raises RestError where a shape is not what a signature takes."""
     if expected is not None and (len(expected) != len(shape) or any(
             size not in (None, given) for size, given in zip(expected, shape))):
         raise RestError(f"Expecting shape {_shown(expected)} but got: {list(shape)}")
-    return values
 
 
 def _flattened(value):
@@ -246,7 +250,7 @@ def _told(value):
 def encode(outputs, rows):
     """The JSON of a predict response: `outputs` is {name: array}, `rows` says in which form."""
     if not rows:
-        values = {name: _plain(name, value) for name, value in outputs.items()}
+        values = {name: plain(name, value) for name, value in outputs.items()}
         return dump({"outputs": values if len(values) > 1 else next(iter(values.values()))})
     sizes = {}
     for name, value in outputs.items():
@@ -257,14 +261,14 @@ def encode(outputs, rows):
         if len(value) != first:
             raise RestError(f"Tensor name: {name} has inconsistent batch size: {len(value)} "
                             f"expecting batch size: {first}")
-    columns = {name: _plain(name, value) for name, value in outputs.items()}
+    columns = {name: plain(name, value) for name, value in outputs.items()}
     if len(columns) == 1:
         return dump({"predictions": next(iter(columns.values()))})
     items = [dict(zip(columns, row)) for row in zip(*columns.values())]
     return dump({"predictions": items})
 
 
-def _plain(name, value):
+def plain(name, value):
     """What `dump` writes: numbers as they are, strings as text or, by name, as base64."""
     if value.dtype != object:
         return np.require(value, requirements="C")

@@ -4,7 +4,7 @@ import re
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-_MODEL = re.compile(r"/v1/models/([^/:]+)", re.IGNORECASE)
+_MODEL = re.compile(r"/v[12]/models/([^/:]+)", re.IGNORECASE)
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 

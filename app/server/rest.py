@@ -1,4 +1,4 @@
-"""TensorFlow Serving's REST interface as an ASGI application.
+"""TensorFlow Serving's REST interface, and the Open Inference Protocol, as an ASGI application.
 
 Source: tensorflow/serving, g3doc/api_rest.md and model_servers/http_rest_api_handler.cc.
 """
@@ -14,7 +14,7 @@ from urllib.parse import unquote
 
 import numpy as np
 
-from app.server import examples, json_tensors
+from app.server import examples, json_tensors, open_inference
 from app.server.batching import Batcher
 from app.server.errors import RestError
 from app.server.metrics import Metrics
@@ -87,12 +87,20 @@ class Rest:
         """(body, headers) of what goes well."""
         if path == "/healthz" and method in ("GET", "HEAD"):
             return self._health(), []
+        if path in open_inference.HEALTH and method == "GET":
+            if path.endswith("ready"):
+                self._health()
+            return json_tensors.dump(open_inference.HEALTH[path]), []
         headers = dict(scope["headers"])
         if method == "OPTIONS":
             return b"", self._preflight(headers)
         self._authorize(headers)
         if path in _METRICS and method == "GET":
             return self.metrics.text(), [(b"content-type", b"text/plain; version=0.0.4")]
+        if method == "POST" and (asked := open_inference.INFER.fullmatch(path)):
+            return await self._called(*asked.groups(), None, "infer", headers, receive)
+        if method == "GET" and path.startswith("/v2"):
+            return json_tensors.dump(open_inference.told(self.models, path)), []
         if not path.lower().startswith("/v1/"):
             raise RestError(f"Not found: {path}", "NOT_FOUND")
         if method == "POST" and (asked := _CALL.fullmatch(path)):
@@ -140,10 +148,9 @@ class Rest:
             "metadata": {"signature_def": {"signature_def": loaded.metadata}}})
 
     async def _called(self, name, version, label, method, headers, receive):
+        self._check_queue()  # before any work is done for it, its body's arrival among it
         body = await self._body(headers, receive)
-        if self.inside >= self.options.queue:  # before any work is done for it
-            raise RestError(f"{self.inside} requests wait already: the queue is full",
-                            "UNAVAILABLE")
+        self._check_queue()
         asked, method = _named(name, version, label), method.lower()
         if len(body) <= _IN_THREADS:
             made = self._parsed(body, asked, method)
@@ -159,8 +166,15 @@ class Rest:
         answer = await self._in_thread(encode, outputs) if large else encode(outputs)
         return answer, [(b"model-version", str(loaded.version).encode())]
 
+    def _check_queue(self):
+        if self.inside >= self.options.queue:
+            raise RestError(f"{self.inside} requests wait already: the queue is full",
+                            "UNAVAILABLE")
+
     def _parsed(self, body, asked, method):
         """(version, signature, inputs, what makes JSON of the outputs) of a request."""
+        if method == "infer":
+            return open_inference.parsed(body, lambda: self.models.get(*asked))
         request = json_tensors.decode(body)
         given = json_tensors.signature_name(request)
         loaded = self.models.get(*asked)
