@@ -29,7 +29,8 @@ def learning_curves(history, measures=("loss", "accuracy"), decisive=ACCURACY):
     epochs = [int(row["epoch"]) + 1 for row in history]
     best = best_row(history, decisive)
     for axes, name in zip(figure.subplots(1, len(measures), squeeze=False)[0], measures):
-        lines(axes, epochs, [row[name] for row in history], label="training", color=BLUE)
+        if name in history[0]:
+            lines(axes, epochs, [row[name] for row in history], label="training", color=BLUE)
         if best is not None:
             values = [row["val_" + name] for row in history]
             lines(axes, epochs, values, label="validation", color=ORANGE)

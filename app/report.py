@@ -57,7 +57,8 @@ def write_report(run_dir, *, config, history, evaluation, data, model_summary,
         pictures=[(title, text, [(_tile(picture, WIDE), caption) for picture, caption in shown])
                   for title, text, shown in pictures],
         curves=[figures.learning_curves(history, [name], measure)
-                for name in ("loss", measure.name) if name in history[0]] if history else None,
+                for name in ("loss", measure.name)
+                if {name, f"val_{name}"} & set(history[0])] if history else None,
         search=search_section(trials, evaluation) if trials else None,
         confusion=figures.confusion_matrix(evaluation.confusion, evaluation.class_names)
         if classified else None,

@@ -108,7 +108,7 @@ def fit(model, config, train, validation=None, *, first_epoch=0, until=None, cal
         validation_data=None if validation is None else fitted(
             batches(validation, max(size, validated_at_once(validation)), chosen=task.chosen)),
         callbacks=[FirstOutput(), Finite(), Reseed(config.seed), *averaged,
-                   *task.callbacks(network, config.model, validation), *callbacks],
+                   *task.callbacks(network, config.model, train, validation), *callbacks],
         shuffle=False,  # the batches are shuffled already
         verbose=verbose,
     )

@@ -9,12 +9,12 @@ from app.drawing import styled
 @styled
 def samples(images, columns=10):
     """Images (N, H, W, C) in [0, 1] in a grid, row by row; a last row that is not full is white."""
-    count, height, width, channels = images.shape
-    columns = min(columns, count)
-    rows = -(-count // columns)
-    grid = np.ones((rows * columns, height, width, channels), np.float32)
-    grid[:count] = images
-    return _figure(grid.reshape(rows, columns, height, width, channels))
+    return _figure(_tiles(images, columns))
+
+
+def grid(images, columns=10):
+    """The same as one picture, float32 (rows * H, columns * W, C)."""
+    return _picture(_tiles(images, columns))
 
 
 @styled
@@ -49,10 +49,25 @@ def slerp(first, last, steps):
     return (a * first[:, None] + b * last[:, None]).astype(np.float32)
 
 
+def _tiles(images, columns):
+    """(rows, columns, H, W, C), those that are missing in the last row white."""
+    count, height, width, channels = images.shape
+    columns = min(columns, count)
+    rows = -(-count // columns)
+    tiles = np.ones((rows * columns, height, width, channels), np.float32)
+    tiles[:count] = images
+    return tiles.reshape(rows, columns, height, width, channels)
+
+
+def _picture(tiles):
+    rows, columns, height, width, channels = tiles.shape
+    return tiles.swapaxes(1, 2).reshape(rows * height, columns * width, channels)
+
+
 def _figure(tiles):
     """A figure of tiles (rows, columns, H, W, C), two thirds of an inch each."""
     rows, columns, height, width, channels = tiles.shape
-    picture = tiles.swapaxes(1, 2).reshape(rows * height, columns * width, channels)
+    picture = _picture(tiles)
     figure = Figure(figsize=(columns * 0.67, rows * 0.67 * height / width))
     axes = figure.subplots()
     axes.imshow(picture.squeeze(-1) if channels == 1 else picture, cmap="gray", vmin=0, vmax=1,

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from importlib import import_module
 
 from app.errors import unknown
-from app.measures import ACCURACY, MAP_50, MEAN_IOU, SENTENCES, Measure
+from app.measures import ACCURACY, FID, MAP_50, MEAN_IOU, SENTENCES, Measure
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,8 @@ TASKS = {
     "segment": Known("segmentation", MEAN_IOU, "unet", batch_size=16, learning_rate=4e-3),
     "detect": Known("detection", MAP_50, "ssd", learning_rate=2e-3),
     "describe": Known("description", SENTENCES, "nic", learning_rate=2e-3, augment="none"),
+    "generate": Known("generation", FID, "dcgan", "digits", epochs=60, learning_rate=4e-4,
+                      rates=(2e-4, 1e-3), augment="none"),
 }
 
 

@@ -38,7 +38,7 @@ class Detection(Task):
     def moved(labels, maps, image_shape):
         return moved_boxes(labels, maps, *image_shape[:2])
 
-    def callbacks(self, network, model, validation):
+    def callbacks(self, network, model, train, validation):
         return [] if validation is None else [Precisions(network, validation)]
 
     def evaluate(self, network, split, data):

@@ -57,7 +57,7 @@ class Task:
         """What is measured in each epoch, on both parts."""
         return []
 
-    def callbacks(self, network, model, validation):
+    def callbacks(self, network, model, train, validation):
         """What is measured after each epoch, beside the metrics."""
         return []
 

@@ -1,0 +1,107 @@
+"""How good a generator is: what a classifier trained on the real images sees in the drawn ones."""
+
+import random
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+from rich.table import Table
+
+from app.compiling import compile_model
+from app.data import batches, steps
+from app.generation.fid import Quality, noise_like, qualities
+from app.models import build
+
+EPOCHS, MOST = 12, 12_000  # that the classifier is trained on: epochs, images
+_OBSERVERS = {}
+
+
+@dataclass(frozen=True, eq=False)
+class Generated:
+    """What a classifier sees in N drawn images, and beside them in real ones and in noise.
+
+    Attributes:
+        class_names: of the classifier.
+        images: N.
+        qualities: {"drawn", "held out", "noise"}, the `app.generation.fid.Quality` of each.
+    """
+
+    class_names: tuple[str, ...]
+    images: int
+    qualities: dict[str, Quality]
+
+    @property
+    def measures(self):
+        """What a generator is judged by, the most telling first."""
+        drawn = self.qualities["drawn"]
+        return {"fid": drawn.fid, "confidence": drawn.confidence,
+                "rarest_class": float(drawn.coverage.min())}
+
+    def by_class(self):
+        """A dict a class: its share of the drawn, the real, and the images of noise."""
+        return [{"name": name, **{what: float(quality.coverage[i])
+                                  for what, quality in self.qualities.items()}}
+                for i, name in enumerate(self.class_names)]
+
+    def as_dict(self):
+        return {"images": self.images, **self.measures,
+                "beside": {what: {"fid": quality.fid, "confidence": quality.confidence}
+                           for what, quality in self.qualities.items()},
+                "classes": self.by_class()}
+
+    def table(self):
+        table = Table("", *self.qualities, title=str(self), title_justify="left",
+                      title_style="bold")
+        table.add_row("FID", *(f"{q.fid:.2f}" for q in self.qualities.values()))
+        table.add_row("confidence", *(f"{q.confidence:.4f}" for q in self.qualities.values()))
+        for i, name in enumerate(self.class_names):
+            table.add_row(name, *(f"{q.coverage[i]:.1%}" for q in self.qualities.values()))
+        return table
+
+    def __str__(self):
+        drawn = self.qualities["drawn"]
+        return (f"FID {drawn.fid:.2f}, recognised with confidence {drawn.confidence:.4f}, the "
+                f"rarest class {drawn.coverage.min():.1%} of {self.images} images")
+
+
+def observer(train):
+    """A LeNet-5 trained on a part of the data, the same for the same part; once in a process."""
+    if id(train) not in _OBSERVERS:
+        part = train.take(np.arange(min(MOST, len(train))))
+        with _seeded(0):
+            model = build("lenet5", part.images.shape[1:], int(part.labels.max()) + 1)
+            compile_model(model)
+            model.fit(batches(part, 64, epochs=EPOCHS, shuffle_seed=0, augment="shift"),
+                      epochs=EPOCHS, steps_per_epoch=steps(part, 64), shuffle=False, verbose=0)
+        _OBSERVERS[id(train)] = train, model  # held, so that no other part gets its id
+    return _OBSERVERS[id(train)][1]
+
+
+@contextmanager
+def _seeded(seed):
+    """First weights that follow from a seed, whatever was drawn before; who draws after goes on."""
+    before = random.getstate()
+    keras.utils.set_random_seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(before)
+
+
+def score(drawn, train, held_out, real, class_names):
+    """The `Generated` of images (N, H, W, C) in [0, 1].
+
+    Args:
+        train: the part that the generator was trained on: so is the classifier.
+        held_out: another part, to be compared with as the drawn images are.
+        real: the part that both are compared with.
+    """
+    sets = {"drawn": drawn, "held out": _scaled(held_out.images[:len(drawn)])}
+    target = _scaled(real.images)
+    sets["noise"] = noise_like(target)[:len(drawn)]
+    return Generated(tuple(class_names), len(drawn), qualities(observer(train), target, sets))
+
+
+def _scaled(images):
+    return images.astype(np.float32) / 255
