@@ -31,7 +31,7 @@ class RetinaNet(AnchorDetector):
 
     name: str = "retinanet"
     lower: float = 0.4
-    base: float = 2.0
+    base: float = 1.5
     prior: float = 0.01
     maps: int = 128
     tower: int = 2
