@@ -31,7 +31,7 @@ class FastRCNN(Detector):
 
     name: str = "fast-rcnn"
     stride: int = 8
-    proposals: int = 256
+    proposals: int = 384
     levels: tuple[int, ...] = (7,)
     regions: int = 64
     lower: float = 0.1

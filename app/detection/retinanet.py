@@ -10,7 +10,7 @@ from app.detection.anchors import shaped
 from app.detection.detector import AnchorDetector, flat
 from app.detection.matching import IGNORED
 from app.detection.trunk import Parts, enlarged
-from custom_layers import Add, Concatenate, Conv2D, ReLU
+from custom_layers import Add, BatchNormalization, Concatenate, Conv2D, ReLU
 from custom_layers.detection_losses import sigmoid_focal_cross_entropy, smooth_l1
 
 
@@ -20,7 +20,8 @@ class RetinaNet(AnchorDetector):
 
     Source: Lin et al., Focal Loss for Dense Object Detection, ICCV 2017; Lin et al., Feature
     Pyramid Networks for Object Detection, CVPR 2017, section 3. Departs from them: a small trunk,
-    pyramid levels of `maps` channels, of strides 8, 16, 32 alone, and anchors for small images.
+    pyramid levels of `maps` channels, of strides 8, 16, 32 alone, anchors for small images, and
+    heads that are normalised, for each level by itself: training from scratch needs it.
 
     Attributes:
         base: the side of the smallest anchor of a level, over its stride.
@@ -31,7 +32,7 @@ class RetinaNet(AnchorDetector):
 
     name: str = "retinanet"
     lower: float = 0.4
-    base: float = 2.0
+    base: float = 1.5
     prior: float = 0.01
     maps: int = 128
     tower: int = 2
@@ -74,10 +75,13 @@ class RetinaNet(AnchorDetector):
     def _head(self, parts, levels, count, size, name, bias="zeros"):
         """One stack of convolutions, the same for all levels: (B, A, size)."""
         for i in range(1, self.tower + 1):
-            conv = Conv2D(parts.scaled(self.maps), 3, padding="same", name=f"{name}{i}",
-                          **parts.initial)
-            activation = ReLU(name=f"{name}{i}_relu")
-            levels = [activation(conv(x)) for x in levels]
+            conv = Conv2D(parts.scaled(self.maps), 3, padding="same", use_bias=False,
+                          name=f"{name}{i}", **parts.initial)
+            levels = [
+                ReLU(name=f"{name}{i}_relu{stride}")(
+                    BatchNormalization(momentum=parts.momentum, name=f"{name}{i}_bn{stride}")(
+                        conv(x)))
+                for stride, x in zip(sorted(self.strides), levels)]
         predict = parts.predictor(count * size, f"{name}_predict", bias=bias)
         return flat([predict(x) for x in levels], size, name)
 

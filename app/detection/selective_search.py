@@ -1,6 +1,9 @@
 """Selective search: boxes around the regions of an image and around what they merge to."""
 
+import itertools
+
 import numpy as np
+from skimage.color import rgb2hsv
 from skimage.segmentation import felzenszwalb
 
 BINS = 25  # of the histogram of a channel
@@ -15,36 +18,46 @@ def proposals(images, count, **settings):
     return found
 
 
-def selective_search(image, *, scale=30.0, sigma=0.6, smallest=12):
+def selective_search(image, *, scale=50.0, sigma=0.8, smallest=20):
     """Boxes (R, 4) of the regions of an image (H, W, C), the last merged (the largest) first.
 
     The regions of a segmentation merge, always the two most alike of all neighbours, until one is
-    left; each region that ever was gives a box.
+    left; each region that ever was gives a box. Colours are taken as they are, and as hue,
+    saturation and value.
 
     Forward:   s(a, b) = sum over bins of min(h_a, h_b) + 1 - (|a| + |b|) / |image|
                          + 1 - (|box around both| - |a| - |b|) / |image|
     Source:    Uijlings et al., Selective Search for Object Recognition, IJCV 2013, sections 3.1 and
-               3.2. Departs from it: one colour space and one segmentation, no texture.
+               3.2. Departs from it: two colour spaces, one segmentation of each, no texture.
 
     Args:
         scale, sigma: of scikit-image's `felzenszwalb`: larger regions, smoother images.
         smallest: pixels of a region of the segmentation.
     """
-    regions = felzenszwalb(image, scale=scale, sigma=sigma, min_size=smallest, channel_axis=-1)
+    spaces = [image]
+    if image.shape[-1] == 3:
+        spaces.append(np.rint(rgb2hsv(image) * 255).astype(np.uint8))
+    found = [list(enumerate(_merged_boxes(space, felzenszwalb(
+        space, scale=scale, sigma=sigma, min_size=smallest, channel_axis=-1))))
+        for space in spaces]
+    ranked = [box for _, box in sorted(itertools.chain(*found), key=lambda pair: pair[0])]
+    return np.array(list(dict.fromkeys(ranked)), np.float32)
+
+
+def _merged_boxes(image, regions):
+    """The boxes of the regions (H, W) and of all that they merge to, the last first."""
     found = {i: _region(image, regions == i) for i in range(regions.max() + 1)}
     pairs = {pair: _similarity(found[pair[0]], found[pair[1]], regions.size)
              for pair in _neighbours(regions)}
-    boxes = [region[0] for region in found.values()]
     while pairs:
         a, b = max(pairs, key=pairs.get)
-        new = len(boxes)
+        new = len(found)
         found[new] = _merged(found[a], found[b])
-        boxes.append(found[new][0])
         touching = {i for pair in pairs if a in pair or b in pair for i in pair} - {a, b}
         pairs = {pair: s for pair, s in pairs.items() if a not in pair and b not in pair}
         for i in touching:
             pairs[i, new] = _similarity(found[i], found[new], regions.size)
-    return np.array(list(dict.fromkeys(map(tuple, reversed(boxes)))), np.float32)
+    return [box for box, *_ in reversed(found.values())]
 
 
 def _region(image, mask):
