@@ -61,23 +61,33 @@ def nic(image_shape, words, length, *, trunk="small", units=256, dropout=0.0, wi
 
 
 def small_trunk(image_shape, *, width=1.0, weight_decay=0.0, statistics=None):
-    """Three times convolution, batch normalisation, ReLU, pooling, for small images.
+    """Three stages of two convolutions, batch normalisation and ReLU, and a pooling, for small
+    images.
 
     The first convolution has the stride that makes 32 pixels of larger sides. The maps are not
-    averaged: where a thing is, is half of what there is to say of it.
+    averaged: where a thing is, is half of what there is to say of it. They are deep enough to tell
+    what it is at any place alike, before a dense layer tells the places apart.
     """
     stride = max(1, min(image_shape[:2]) // SIDE)
     layers = start(image_shape, statistics)
-    for i, filters in enumerate(TRUNK_FILTERS, 1):
-        first = {"kernel_size": 2 * stride + 1, "strides": stride}
-        layers += [Conv2D(scaled(filters, width), padding="same", use_bias=False, name=f"conv{i}",
-                          **(first if i == 1 else {"kernel_size": 3}), **weights(weight_decay)),
-                   BatchNormalization(name=f"conv{i}_bn"), ReLU(name=f"conv{i}_relu"),
-                   MaxPooling2D(2, name=f"pool{i}")]
-    layers += [Flatten(name="flatten"),
-               Dense(scaled(HIDDEN, width), use_bias=False, name="hidden", **weights(weight_decay)),
-               BatchNormalization(name="hidden_bn"), ReLU(name="hidden_relu")]
+    for stage, filters in enumerate(TRUNK_FILTERS, 1):
+        for i in (1, 2):
+            first = stage == i == 1
+            layers += _normalized(
+                Conv2D(scaled(filters, width), 2 * stride + 1 if first else 3,
+                       stride if first else 1, padding="same", use_bias=False,
+                       name=f"conv{stage}_{i}", **weights(weight_decay)))
+        layers.append(MaxPooling2D(2, name=f"pool{stage}"))
+    layers.append(Flatten(name="flatten"))
+    layers += _normalized(Dense(scaled(HIDDEN, width), use_bias=False, name="hidden",
+                                **weights(weight_decay)))
     return keras.Sequential(layers, name="trunk")
+
+
+def _normalized(layer):
+    # Keras's momentum of 0.99 lags behind a training of a few hundred steps.
+    return [layer, BatchNormalization(momentum=0.9, name=f"{layer.name}_bn"),
+            ReLU(name=f"{layer.name}_relu")]
 
 
 def headless(model):
