@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from app.description.decoding import Decoder
 from app.description.nic import (SentenceAccuracy, TokenAccuracy, headless, masked_loss, nic,
                                  one_sentence, teacher_forced)
+from app.description.vocabulary import SPECIALS, encode
 from app.models import build
 
 WORDS, LENGTH = 7, 5
@@ -39,8 +41,7 @@ def test_logits_follow_the_image_and_the_tokens_before_only():
 
 def test_the_image_is_the_first_word_that_keras_lstm_reads():
     model, (images, tokens) = network(), batch()
-    seen = model.get_layer("image")(model.get_layer("image_embedding")(
-        keras.ops.reshape(model.get_layer("trunk")(images), (3, -1))))
+    seen = keras.Model(model.inputs[0], model.get_layer("image").output)(images)
     x = tf.concat([seen, model.get_layer("word_embedding")(tokens)], 1)
     stock = keras.layers.LSTM(6, return_sequences=True)
     stock.build(x.shape)
@@ -105,3 +106,16 @@ def test_an_image_s_own_sentence_is_drawn():
     assert set(which[:100]) == {0, 1, 2} and set(which[100:]) == {0, 1}
     first = one_sentence(captions, tf.zeros([200]))
     np.testing.assert_array_equal(first, captions[:, 0])
+
+
+
+def test_it_learns_sentences_by_heart_and_greedy_decoding_says_them():
+    images = np.random.default_rng(0).random((12, 8, 8, 1), np.float32)
+    captions = encode([["a b c"[:1 + 2 * (i % 3)] + " d" * (i % 2)] for i in range(12)],
+                      (*SPECIALS, *"abcd"))
+    model = nic((8, 8, 1), 8, captions.shape[2], units=32, width=0.25)
+    model.compile(keras.optimizers.Adam(0.01), masked_loss(), metrics=[SentenceAccuracy()])
+    (_, before), after = teacher_forced(images, captions[:, 0])
+    model.fit([images, before], after, epochs=60, batch_size=12, verbose=0)
+    assert model.evaluate([images, before], after, verbose=0)[1] == 1
+    np.testing.assert_array_equal(Decoder(model).greedy(images)[0], after)

@@ -76,7 +76,7 @@ class Decoder:
         total = tf.tile(tf.constant([[0.0] + [float("-inf")] * (width - 1)]), [count, 1])
         state = tuple(tf.repeat(t, width, 0) for t in self._first(images))
         said, total, *_ = self._loop(step, (said, total, tf.fill([count, width], START), state))
-        length = tf.reduce_sum(tf.cast(said != PAD, tf.float32), 2)
+        length = tf.maximum(tf.reduce_sum(tf.cast(said != PAD, tf.float32), 2), 1)
         order = tf.argsort(total / length**length_penalty, direction="DESCENDING", stable=True)
         return tf.gather(said, order, batch_dims=1), tf.gather(total, order, batch_dims=1)
 

@@ -12,6 +12,7 @@ from custom_layers import (LSTM, BatchNormalization, Concatenate, Conv2D, Dense,
 from custom_layers.registration import register
 
 TRUNK_FILTERS, HIDDEN, SIDE = (32, 64, 128), 1024, 32
+MOMENTUM = 0.9  # of the statistics: Keras's 0.99 lags behind in a training of few steps
 
 
 def nic(image_shape, words, length, *, trunk="small", units=256, dropout=0.0, width=1.0,
@@ -22,7 +23,8 @@ def nic(image_shape, words, length, *, trunk="small", units=256, dropout=0.0, wi
 
     S_0 is the start and `tokens` are S_0 .. S_(T-2); the logits (N, T-1, words) are those of
     S_1 .. S_(T-1). What the LSTM says of the image alone is dropped. `decoding.Decoder` runs the
-    same layers a step at a time.
+    same layers a step at a time. Departs from the paper: batch normalisation after W_i, without
+    which what all images share outweighs what tells one from another, and training hardly starts.
 
     Args:
         words: how many there are in the vocabulary, the specials included.
@@ -48,7 +50,7 @@ def nic(image_shape, words, length, *, trunk="small", units=256, dropout=0.0, wi
     seen = Flatten(name="image_flatten")(trunk(images))
     seen = Dense(units, use_bias=False, name="image_embedding",
                  **weights(weight_decay, "glorot_uniform"))(seen)
-    seen = BatchNormalization(name="image_embedding_bn")(seen)
+    seen = BatchNormalization(momentum=MOMENTUM, name="image_embedding_bn")(seen)
     said = Embedding(words, units, name="word_embedding")(tokens)
     seen = Reshape((1, units), name="image")(seen)
     x = Concatenate(axis=1, name="image_then_words")([seen, said])
@@ -85,8 +87,7 @@ def small_trunk(image_shape, *, width=1.0, weight_decay=0.0, statistics=None):
 
 
 def _normalized(layer):
-    # Keras's momentum of 0.99 lags behind a training of a few hundred steps.
-    return [layer, BatchNormalization(momentum=0.9, name=f"{layer.name}_bn"),
+    return [layer, BatchNormalization(momentum=MOMENTUM, name=f"{layer.name}_bn"),
             ReLU(name=f"{layer.name}_relu")]
 
 
