@@ -136,8 +136,9 @@ Seeds = option(int | None, "How many trainings.  [default: the recipe's own numb
 RunName = argument(str, "The name of a run, or its folder.")
 Exported = argument(Path, "saved_models/NAME, or one version of it.")
 Files = argument(list[Path], "Images, or folders of them.")
+MaybeFiles = argument(list[Path] | None, "Images, or folders of them; a generator takes none.")
 PicturesFolder = option(Path | None, "A folder to write masks, boxes or sentences to, as pictures "
-                                     "over the images.", "--to")
+                                     "over the images; or what a generator draws.", "--to")
 Exports = argument(Path, "The folder of exported models, or saved_models/NAME.")
 Host = option(str, "The address to listen on; 0.0.0.0 for all of this machine's.")
 Port = option(int, "The port to listen on; 0 for any that is free.")
@@ -314,12 +315,12 @@ def ensemble(
 @app.command()
 @chatty
 def predict(
-    model: Exported, files: Files, to: PicturesFolder = None, as_json: Json = False,
-    debug: Debug = False,
+    model: Exported, files: MaybeFiles = None, to: PicturesFolder = None,
+    as_json: Json = False, debug: Debug = False,
 ):
-    """What an exported model says of image files: their classes, masks, boxes or sentences."""
+    """What an exported model says of image files: classes, masks, boxes, sentences; or draws."""
     quiet_tensorflow()
-    from app.commands import predict as predict_command
+    from app.predict_command import predict as predict_command
 
     return predict_command(model, files, to)
 

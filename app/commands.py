@@ -158,40 +158,6 @@ def write_export(run, data, model, evaluation, *, to, name=None, **settings):
                   calibration_images=data.train.images[:200].astype("float32") / 255, **settings)
 
 
-def predict(model, files, to=None):
-    from app.answers import ANSWERS
-    from app.serving import load
-
-    served = load(model)
-    rows = served.predict_files(files)
-    if to is not None:
-        draw_answers(served, rows, to)
-    table = Table("file", "label", "score") if served.task == "classify" else Table("file", "what")
-    for row in rows:
-        row.pop("answer", None)
-        if row.get("error"):
-            table.add_row(row["file"], row["error"])
-        elif served.task == "classify":
-            table.add_row(row["file"], row["label"], f"{row['score']:.4f}")
-        else:
-            table.add_row(row["file"], ANSWERS[served.task].line(row))
-    console.result({"model": str(model), "predictions": rows}, table)
-    return 1 if any(row.get("error") for row in rows) else 0
-
-
-def draw_answers(served, rows, folder):
-    """Writes the answer about each image as a PNG file, and its path into the row."""
-    from app.answer_pictures import draw
-
-    folder.mkdir(parents=True, exist_ok=True)
-    for number, row in enumerate(rows):
-        if "answer" in row:
-            picture = draw(served, row)
-            path = folder / f"{number:03d}-{Path(row['file']).stem}.png"
-            picture.save(path)
-            row["picture"] = str(path)
-
-
 def draw_figures(names, folder):
     from app.figures import GALLERY, save
 

@@ -189,6 +189,11 @@ class ServedTask(Served):
         self.task = task
         super().__init__(folder)
 
+    def draw(self, seeds):
+        """Images uint8 (N, H, W, C) of a generator, each of its seed."""
+        images = self.signatures["seeds"](seed=tf.constant(list(seeds), tf.int32))["images"]
+        return np.rint(255 * images.numpy()).astype(np.uint8)
+
     def _row(self, answer):
         return {**super()._row(answer), "answer": answer}
 

@@ -108,7 +108,6 @@ def test_an_image_s_own_sentence_is_drawn():
     np.testing.assert_array_equal(first, captions[:, 0])
 
 
-
 def test_it_learns_sentences_by_heart_and_greedy_decoding_says_them():
     images = np.random.default_rng(0).random((12, 8, 8, 1), np.float32)
     captions = encode([["a b c"[:1 + 2 * (i % 3)] + " d" * (i % 2)] for i in range(12)],

@@ -23,7 +23,8 @@ class Decoder:
         images, tokens = model.inputs
         self.steps = tokens.shape[1]
         self._see = keras.Model(images, model.get_layer("image").output)
-        self._embed, self._logits = map(model.get_layer, ("word_embedding", "logits"))
+        self._embed, self._logits, self._likely = map(
+            model.get_layer, ("word_embedding", "word_logits", "image_logits"))
         cell = model.get_layer("lstm").cell
         self._weights = cell.kernel, cell.recurrent_kernel, cell.bias
         self.words = self._logits.units
@@ -88,8 +89,9 @@ class Decoder:
         return tf.while_loop(goes_on, step, (0, *start))[1:]
 
     def _first(self, images):
-        """The state (h, c) after the image."""
-        return self._read(self._see(images, training=False))
+        """The state after the image: (h, c) and what the image adds to each word's logits."""
+        seen = self._see(images, training=False)
+        return *self._read(seen), self._likely(seen)[:, 0]
 
     def _read(self, x, h=None, c=None):
         """The state after one more step x (N, 1, units)."""
@@ -99,10 +101,11 @@ class Decoder:
 
     def _step(self, token, state):
         """(log probabilities (N, words) of the next token, the state) after `token` (N,)."""
+        *state, likely = state
         h, c = self._read(self._embed(token[:, None]), *state)
-        scores = tf.nn.log_softmax(tf.cast(self._logits(h), tf.float32))
+        scores = tf.nn.log_softmax(tf.cast(self._logits(h) + likely, tf.float32))
         padding = tf.where(tf.range(self.words) == PAD, 0.0, float("-inf"))
-        return tf.where(_ended(token)[:, None], padding, scores), (h, c)
+        return tf.where(_ended(token)[:, None], padding, scores), (h, c, likely)
 
 
 def _ended(token):

@@ -7,8 +7,8 @@ from app.description.vocabulary import PAD
 from app.models import build
 from app.models.common import decay, scaled, start, weights
 from app.transfer import head_of
-from custom_layers import (LSTM, BatchNormalization, Concatenate, Conv2D, Dense, Dropout, Embedding,
-                           Flatten, MaxPooling2D, ReLU, Reshape, SoftmaxCrossEntropy)
+from custom_layers import (LSTM, Add, BatchNormalization, Concatenate, Conv2D, Dense, Dropout,
+                           Embedding, Flatten, MaxPooling2D, ReLU, Reshape, SoftmaxCrossEntropy)
 from custom_layers.registration import register
 
 TRUNK_FILTERS, HIDDEN, SIDE = (32, 64, 128), 1024, 32
@@ -19,12 +19,15 @@ def nic(image_shape, words, length, *, trunk="small", units=256, dropout=0.0, wi
         weight_decay=0.0, statistics=None):
     """The Neural Image Caption generator, as it is trained: (images, tokens before) -> logits.
 
-        x_-1 = W_i CNN(image),  x_t = W_e S_t,  logits_(t+1) = W_d LSTM(x_t),  t = 0 .. T-2
+        x_-1 = W_i CNN(image),  x_t = W_e S_t
+        logits_(t+1) = W_d LSTM(x_t) + W_v x_-1,  t = 0 .. T-2
 
     S_0 is the start and `tokens` are S_0 .. S_(T-2); the logits (N, T-1, words) are those of
     S_1 .. S_(T-1). What the LSTM says of the image alone is dropped. `decoding.Decoder` runs the
-    same layers a step at a time. Departs from the paper: batch normalisation after W_i, without
-    which what all images share outweighs what tells one from another, and training hardly starts.
+    same layers a step at a time. Departs from the paper, whose trunk was trained before: here it is
+    not, and learns from words alone. Batch normalisation after W_i, without which what all images
+    share outweighs what tells one from another; and W_v, by which a word that a sentence has at any
+    place says at once what is in the image.
 
     Args:
         words: how many there are in the vocabulary, the specials included.
@@ -53,12 +56,14 @@ def nic(image_shape, words, length, *, trunk="small", units=256, dropout=0.0, wi
     seen = BatchNormalization(momentum=MOMENTUM, name="image_embedding_bn")(seen)
     said = Embedding(words, units, name="word_embedding")(tokens)
     seen = Reshape((1, units), name="image")(seen)
+    likely = Dense(words, use_bias=False, name="image_logits")(seen)
     x = Concatenate(axis=1, name="image_then_words")([seen, said])
     x = Dropout(dropout, name="input_dropout")(x)
     x = LSTM(units, return_sequences=True, name="lstm")(x)
     x = keras.layers.Cropping1D((1, 0), name="after_the_image")(x)
     x = Dropout(dropout, name="dropout")(x)
-    logits = Dense(words, kernel_regularizer=decay(weight_decay), name="logits")(x)
+    logits = Dense(words, kernel_regularizer=decay(weight_decay), name="word_logits")(x)
+    logits = Add(name="logits")([logits, likely])
     return keras.Model([images, tokens], logits, name="nic")
 
 

@@ -12,9 +12,10 @@ def samples(images, columns=10):
     return _figure(_tiles(images, columns))
 
 
-def grid(images, columns=10):
-    """The same as one picture, float32 (rows * H, columns * W, C)."""
-    return _picture(_tiles(images, columns))
+def tiled(images, columns=6):
+    """Images uint8 (N, H, W, C) in a grid, as one picture (rows * H, columns * W, C)."""
+    tiles = _tiles(images.astype(np.float32) / 255, columns)
+    return np.rint(255 * _picture(tiles)).astype(np.uint8)
 
 
 @styled

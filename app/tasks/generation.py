@@ -9,7 +9,7 @@ from app.compiling import optimizer_of
 from app.generation import scoring
 from app.generation.dcgan import discriminator, generator
 from app.generation.gan import GAN
-from app.generation.pictures import grid, slerp
+from app.generation.pictures import slerp, tiled
 from app.models import Network
 from app.tasks.task import Task
 
@@ -97,10 +97,9 @@ class Generation(Task):
         first, last = normal(ROWS, 1), normal(ROWS, 2)
         way = slerp(first, last, STEPS)
         between = network.predict(way.reshape(-1, NOISE), verbose=0)
-        real = split.images[:DRAWN].astype(np.float32) / 255
         return [("Drawn images", "From noise that was fixed before training.",
                  [(shown(draw(network, DRAWN)), "drawn")]),
-                ("Real images", "Of the test part.", [(shown(real), "real")]),
+                ("Real images", "Of the test part.", [(tiled(split.images[:DRAWN], 16), "real")]),
                 ("From one to another", "What is drawn on the way from one noise to another: no "
                  "jumps, if the network has learned more than its training images.",
                  [(shown(between, STEPS), "interpolated")])]
@@ -117,8 +116,8 @@ def draw(network, count):
 
 
 def shown(images, columns=16):
-    """Images in a grid, as a picture uint8 (H, W, C)."""
-    return np.rint(255 * grid(images, columns)).astype(np.uint8)
+    """Images in [0, 1] in a grid, as a picture uint8 (H, W, C)."""
+    return tiled(np.rint(255 * images).astype(np.uint8), columns)
 
 
 class Distance(keras.callbacks.Callback):
