@@ -329,7 +329,7 @@ def test_it_learns_eight_images_of_blood_by_heart(detector, handgrad_data):
     shape = (96, 128, 3)
     part = read_voc(f"{handgrad_data}/bccd.tar", class_names=BCCD, image_size=shape[:2]).train
     x, labels = part.images[:8] / np.float32(255), part.labels[:8]
-    steps = 600 if "rcnn" in detector.name else 300
+    steps = 400
     model = detector.build(shape, 3, width=0.25, statistics=([0.7] * 3, [0.15] * 3))
     rate = keras.optimizers.schedules.CosineDecay(2e-3, steps)
     model.compile(keras.optimizers.Adam(rate, clipnorm=10.0), loss=detector.loss)
