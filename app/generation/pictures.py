@@ -5,6 +5,7 @@ from matplotlib.figure import Figure
 
 from app.drawing import styled
 
+GAP = 1  # pixels between images
 
 @styled
 def samples(images, columns=10):
@@ -50,9 +51,10 @@ def slerp(first, last, steps):
 
 
 def _figure(tiles):
-    """A figure of tiles (rows, columns, H, W, C), two thirds of an inch each."""
+    """A figure of tiles (rows, columns, H, W, C), two thirds of an inch each, white between them."""
+    tiles = np.pad(tiles, ((0, 0), (0, 0), (0, GAP), (0, GAP), (0, 0)), constant_values=1)
     rows, columns, height, width, channels = tiles.shape
-    picture = tiles.swapaxes(1, 2).reshape(rows * height, columns * width, channels)
+    picture = tiles.swapaxes(1, 2).reshape(rows * height, columns * width, channels)[:-GAP, :-GAP]
     figure = Figure(figsize=(columns * 0.67, rows * 0.67 * height / width))
     axes = figure.subplots()
     axes.imshow(picture.squeeze(-1) if channels == 1 else picture, cmap="gray", vmin=0, vmax=1,
