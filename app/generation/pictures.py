@@ -7,6 +7,7 @@ from app.drawing import styled
 
 GAP = 1  # pixels between images
 
+
 @styled
 def samples(images, columns=10):
     """Images (N, H, W, C) in [0, 1] in a grid, row by row; a last row that is not full is white."""
@@ -51,7 +52,7 @@ def slerp(first, last, steps):
 
 
 def _figure(tiles):
-    """A figure of tiles (rows, columns, H, W, C), two thirds of an inch each, white between them."""
+    """A figure of tiles (rows, columns, H, W, C), of two thirds of an inch, white between."""
     tiles = np.pad(tiles, ((0, 0), (0, 0), (0, GAP), (0, GAP), (0, 0)), constant_values=1)
     rows, columns, height, width, channels = tiles.shape
     picture = tiles.swapaxes(1, 2).reshape(rows * height, columns * width, channels)[:-GAP, :-GAP]
