@@ -14,7 +14,7 @@ from app.data import load
 from app.errors import UsageError
 
 SIDE, MOST = 64, 3  # pixels, digits in a scene
-PARTS = {"train": 2000, "validation": 400, "test": 600}  # scenes
+PARTS = {"train": 2000, "validation": 400, "test": 600}  # scenes, by default
 INK = 0.4  # from this part of full ink on, a pixel belongs to the digit
 ROOM = 0.1  # of a digit's box, another one may cover at most this part
 
@@ -42,15 +42,16 @@ def check_size(size, side=SIDE):
                          f"Received: --image-size {size}")
 
 
-def parts(seed, compose):
+def parts(seed, compose, more=1):
     """{part: [compose(digits, rng) for each scene]}, a function of the seed alone.
 
+    more: the factor of the scenes to train on.
     compose: from a `Split` of digits and a `numpy.random.Generator` to a scene.
     """
     digits = load("digits", seed=seed).splits
     return {
         name: [compose(digits[name], np.random.default_rng((seed, number, scene)))
-               for scene in range(count)]
+               for scene in range(more * count if name == "train" else count)]
         for number, (name, count) in enumerate(PARTS.items())
     }
 

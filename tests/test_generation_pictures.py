@@ -15,16 +15,17 @@ def picture(figure):
 def test_samples_lie_row_by_row(channels):
     images = np.random.default_rng(0).random((7, 4, 5, channels), np.float32)
     figure = samples(images, columns=3)
-    shown = np.asarray(picture(figure)).reshape(12, 15, channels)
+    shown = np.array(picture(figure)).reshape(14, 17, channels)
     for i, image in enumerate(images):
-        y, x = 4 * (i // 3), 5 * (i % 3)
+        y, x = 5 * (i // 3), 6 * (i % 3)
         np.testing.assert_array_equal(shown[y:y + 4, x:x + 5], image)
-    assert (shown[8:, 5:] == 1).all()
+        shown[y:y + 4, x:x + 5] = 1
+    assert (shown == 1).all()  # between them, and where there is none
     assert as_data_uri(figure).startswith("data:image/svg+xml")
 
 
 def test_fewer_samples_than_columns():
-    assert picture(samples(np.zeros((2, 4, 4, 1)))).shape == (4, 8)
+    assert picture(samples(np.zeros((2, 4, 4, 1)))).shape == (4, 9)
 
 
 def test_the_way_is_a_great_circle_walked_at_one_speed():
@@ -46,7 +47,7 @@ def test_a_row_shows_what_is_drawn_on_the_way():
     first, last = np.eye(4, dtype=np.float32)[:2], np.eye(4, dtype=np.float32)[2:]
     figure = interpolations(lambda z: np.abs(z).reshape(-1, 2, 2, 1), first, last, steps=5)
     shown = picture(figure)
-    assert shown.shape == (4, 10)
+    assert shown.shape == (5, 14)
     np.testing.assert_allclose(shown[:2, :2].ravel(), first[0], atol=1e-6)
-    np.testing.assert_allclose(shown[2:, 8:].ravel(), last[1], atol=1e-6)
-    np.testing.assert_allclose(shown[:2, 4:6].ravel(), (first[0] + last[0]) / 2**0.5, atol=1e-6)
+    np.testing.assert_allclose(shown[3:, 12:].ravel(), last[1], atol=1e-6)
+    np.testing.assert_allclose(shown[:2, 6:8].ravel(), (first[0] + last[0]) / 2**0.5, atol=1e-6)

@@ -63,7 +63,9 @@ def scaled(network, task="classify"):
     plain = inspect.signature(network.function).parameters
 
     def space_of_width(hp):
-        sizes = {"width": hp.Float("width", *known(task).widths, sampling="log", default=1.0)}
+        width = network.settings.get("width", 1.0)
+        low, high = (width * factor for factor in known(task).widths)
+        sizes = {"width": hp.Float("width", low, high, sampling="log", default=width)}
         if "dropout" in plain:
             sizes["dropout"] = _dropout(hp, plain["dropout"].default)
         return sizes

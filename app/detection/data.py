@@ -26,7 +26,7 @@ def digit_scenes(size, seed):
         return scenes.render(placed, rng)[0], labels
 
     parts = {name: Split(*map(np.stack, zip(*made)))
-             for name, made in scenes.parts(seed, compose).items()}
+             for name, made in scenes.parts(seed, compose, more=2).items()}
     return Source("scikit-learn", DIGITS, **parts)
 
 
@@ -42,7 +42,7 @@ def bccd(size, seed):
 
 
 DATA_SETS = {
-    "digit-scenes": DataSet("3,000 scenes of handwritten digits, 64x64 grey, 10 classes; built in",
+    "digit-scenes": DataSet("5,000 scenes of handwritten digits, 64x64 grey, 10 classes; built in",
                             digit_scenes),
     "bccd": DataSet("364 photos of blood cells, colour, 3 classes", bccd),
 }

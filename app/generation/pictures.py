@@ -5,6 +5,8 @@ from matplotlib.figure import Figure
 
 from app.drawing import styled
 
+GAP = 1  # pixels between images
+
 
 @styled
 def samples(images, columns=10):
@@ -61,12 +63,15 @@ def _tiles(images, columns):
 
 
 def _picture(tiles):
+    """Tiles as one image, white between them."""
+    tiles = np.pad(tiles, ((0, 0), (0, 0), (0, GAP), (0, GAP), (0, 0)), constant_values=1)
     rows, columns, height, width, channels = tiles.shape
-    return tiles.swapaxes(1, 2).reshape(rows * height, columns * width, channels)
+    return tiles.swapaxes(1, 2).reshape(
+        rows * height, columns * width, channels)[:-GAP, :-GAP]
 
 
 def _figure(tiles):
-    """A figure of tiles (rows, columns, H, W, C), two thirds of an inch each."""
+    """A figure of tiles (rows, columns, H, W, C), of two thirds of an inch each."""
     rows, columns, height, width, channels = tiles.shape
     picture = _picture(tiles)
     figure = Figure(figsize=(columns * 0.67, rows * 0.67 * height / width))

@@ -17,7 +17,7 @@ class Known:
         data, model, epochs, trials, batch_size, learning_rate, augment: what the command line
             takes where none is given; a search of batch sizes and rates begins with these.
         rates: the learning rates that are searched, from and to.
-        widths: the factors of a network's channels that are searched, from and to.
+        widths: the factors of a network's own channels that are searched, from and to.
     """
 
     module: str
@@ -38,7 +38,8 @@ TASKS = {
                       rates=(3e-4, 5e-3), widths=(0.25, 2.0)),
     "segment": Known("segmentation", MEAN_IOU, "unet", batch_size=16, learning_rate=4e-3),
     "detect": Known("detection", MAP_50, "ssd", learning_rate=2e-3),
-    "describe": Known("description", SENTENCES, "nic", learning_rate=2e-3, augment="none"),
+    "describe": Known("description", SENTENCES, "nic", epochs=8, augment="none",
+                      rates=(5e-4, 3e-3)),
     "generate": Known("generation", FID, "dcgan", "digits", epochs=60, learning_rate=4e-4,
                       rates=(2e-4, 1e-3), augment="none"),
 }

@@ -21,8 +21,9 @@ class Detection(Task):
 
     name = "detect"
     data_sets = data_sets.DATA_SETS
-    networks = {name: Network(detector.build, image_shape=(64, 64, 1))
-                for name, detector in DETECTORS.items()}
+    # Those that take regions beside the images are for Python: `app.detection`.
+    networks = {name: Network(detector.build, {"width": 0.35}, (64, 64, 1))
+                for name, detector in DETECTORS.items() if not hasattr(detector, "propose")}
 
     def load(self, source, **settings):
         return data_sets.load(source, **settings)

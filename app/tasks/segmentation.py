@@ -22,7 +22,7 @@ class Segmentation(Task):
     name = "segment"
     data_sets = data_sets.DATA_SETS
     networks = {
-        "unet": Network(unet, image_shape=(64, 64, 1), classes=11),
+        "unet": Network(unet, {"filters": 8}, image_shape=(64, 64, 1), classes=11),
         "segnet-basic": Network(segnet_basic, image_shape=(360, 480, 3), classes=11),
         "segnet": Network(segnet, image_shape=(360, 480, 3), classes=11),
         **{f"fcn-{stride}s": Network(fcn, {"stride": stride}, (224, 224, 3), 21)
