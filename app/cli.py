@@ -458,7 +458,8 @@ def _config(task, model, data, **settings):
     from app.tasks import known
 
     usual = known(task)
-    settings |= {name: getattr(usual, name) for name in ("epochs", "batch_size", "learning_rate")
+    settings |= {name: getattr(usual, name)
+                 for name in ("epochs", "batch_size", "learning_rate", "ema")
                  if settings.get(name) is None}
     return Config(model or usual.model, data or usual.data, task, **settings)
 

@@ -4,19 +4,21 @@ from rich.table import Table
 
 from app.console import console
 from app.errors import UsageError
-from app.models import MODELS, build, find
+from app.models import build, find
 from app.models.arithmetic import rows, shapes_only
 from app.results import trainable_parameters
+from app.tasks import TASKS, find_task
 from custom_layers.byte_sizes import shown
 from custom_layers.lean_report import memory_report
 
 
 def list_models():
     """Every network, with its exact trainable parameters as the catalogue states them."""
-    found = [_entry(name, _shapes(name)) for name in MODELS]
-    table = Table("name", "parameters", "input", "classes", "what")
+    found = [{**_entry(name, _shapes(name)), "task": task}
+             for task in TASKS for name in find_task(task).networks]
+    table = Table("name", "task", "parameters", "input", "classes", "what")
     for row in found:
-        table.add_row(row["name"], f"{row['parameters']:,}", _by(row["input"]),
+        table.add_row(row["name"], row["task"], f"{row['parameters']:,}", _by(row["input"]),
                       str(row["classes"]), row["what"])
     console.result({"models": found}, table)
 
@@ -54,14 +56,20 @@ def show_memory(name, batch_size, image_size=None):
     console.result(report.as_dict(), str(report))
 
 
+def _networks():
+    """{name: `app.models.Network`} of all tasks."""
+    return {name: network for task in TASKS
+            for name, network in find_task(task).networks.items()}
+
+
 def _built(name, image_size=None):
-    network = find(name)
+    network = find(name, _networks())
     shape = network.image_shape
     if image_size is not None:
         if image_size < 1:
             raise UsageError(f"--image-size must be at least 1. Received: {image_size}")
         shape = image_size, image_size, shape[2]
-    return build(name, shape, network.classes)
+    return build(name, shape, network.classes, _networks())
 
 
 def _shapes(name, image_size=None):
@@ -70,9 +78,9 @@ def _shapes(name, image_size=None):
 
 
 def _entry(name, model):
+    network = find(name, _networks())
     return {"name": name, "parameters": trainable_parameters(model),
-            "input": list(model.input_shape[1:]), "classes": find(name).classes,
-            "what": find(name).what}
+            "input": list(network.image_shape), "classes": network.classes, "what": network.what}
 
 
 def _by(shape):

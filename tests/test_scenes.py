@@ -3,7 +3,7 @@ import pytest
 
 from app import scenes
 from app.data import load
-from app.description.scenes import NAMES, SIDE, SIZES, compose
+from app.description.scenes import NAMES, SIDE, compose
 
 
 @pytest.fixture
@@ -61,8 +61,7 @@ def test_a_sentence_says_what_the_scene_shows(digits, monkeypatch):
         seen.clear()
         image, said = compose(digits, np.random.default_rng(number))
         assert image.shape == (SIDE, SIDE, 1)
-        things = [f"a {'large' if len(one.ink) >= SIZES['large'][0] else 'small'} "
-                  f"{NAMES[one.digit]}" for one in seen]
+        things = [f"a {NAMES[one.digit]}" for one in seen]
         if len(seen) == 1:
             assert said == things[0]
             continue

@@ -14,7 +14,8 @@ from app.server.loaded import Loaded
 
 # A network of each task, small enough to be trained in seconds.
 NETWORKS = {"segment": "unet", "detect": "ssd", "describe": "nic"}
-MEASURES = {"segment": "mean IoU", "detect": "mAP@0.5", "describe": "sentence accuracy"}
+MEASURES = {"segment": "mean IoU", "detect": "mAP@0.5", "describe": "sentence accuracy",
+            "generate": "FID"}
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +31,10 @@ def place(tmp_path_factory):
             assert execute(app, command.split()) == 0
             assert execute(app, f"export {task} --json".split()) == 0
             assert execute(app, f"data digit-scenes --task {task} --samples {task}".split()) == 0
+        patch.setattr("app.generation.scoring.SEEN", 1200)
+        assert execute(app, "train dcgan --task generate --epochs 1 --width 0.25 --name generate "
+                            "--json".split()) == 0
+        assert execute(app, "export generate --json".split()) == 0
         yield folder
 
 
@@ -46,16 +51,39 @@ def handgrad(place, monkeypatch, capsys):
     return call
 
 
-@pytest.mark.parametrize("task", NETWORKS)
-def test_a_run_is_evaluated_and_shown(handgrad, place, task):
-    code, out, _ = handgrad(f"evaluate {task} --json")
-    found = json.loads(out)
-    assert code == 0 and found["images"] == 8
+@pytest.mark.parametrize("task", MEASURES)
+def test_a_run_is_evaluated_and_shown(place, task):
+    """By the training, and again by the export."""
     metrics = json.loads((place / "runs" / task / "metrics.json").read_text())
-    assert metrics["test"] == found and metrics["exported"].endswith(f"{task}/1")
+    assert metrics["test"]["images"] == (270 if task == "generate" else 8)
+    assert metrics["exported"].endswith(f"{task}/1")
     report = (place / "runs" / task / "report.html").read_text()
-    assert MEASURES[task] in report and "Test images" in report
-    assert report.count("data:image/png;base64,") >= 6
+    assert MEASURES[task] in report
+    assert report.count("data:image/png;base64,") >= (3 if task == "generate" else 6)
+
+
+def test_evaluating_again_finds_the_same(handgrad, place):
+    code, out, _ = handgrad("evaluate segment --json")
+    metrics = json.loads((place / "runs" / "segment" / "metrics.json").read_text())
+    assert code == 0 and json.loads(out) == metrics["test"]
+
+
+def test_a_generator_draws(handgrad, place, tmp_path):
+    code, out, _ = handgrad(f"predict saved_models/generate --to {tmp_path} --json")
+    assert code == 0 and len(json.loads(out)["drawn"]) == 37
+    with Image.open(tmp_path / "007.png") as seventh, Image.open(tmp_path / "all.png") as sheet:
+        assert seventh.size == (16, 16) and sheet.size == (6 * 17 - 1, 6 * 17 - 1)
+        found = np.asarray(seventh)
+    again = serving.load(place / "saved_models" / "generate").draw([7, 8])
+    np.testing.assert_array_equal(again[0, ..., 0], found)
+    assert (again[0] != again[1]).any()
+    loaded = Loaded(place / "saved_models" / "generate" / "1")
+    outputs = loaded.call(loaded.signatures["serving_default"],
+                          {"noise": np.zeros((2, 100), np.float32)})
+    assert outputs["images"].shape == (2, 16, 16, 1)
+    assert 0 <= outputs["images"].min() <= outputs["images"].max() <= 1
+    assert handgrad("predict saved_models/generate")[0] == 2
+    assert handgrad("predict saved_models/segment")[0] == 2
 
 
 @pytest.mark.parametrize("task", NETWORKS)
@@ -66,7 +94,8 @@ def test_an_export_answers_about_files(handgrad, place, task, tmp_path):
     *rows, broken = json.loads(out)["predictions"]
     assert code == 1 and len(rows) == 8 and "error" in broken
     for row in rows:
-        assert Image.open(row["picture"]).width >= 256
+        with Image.open(row["picture"]) as picture:
+            assert picture.width >= 256
         if task == "segment":
             assert sum(row["shares"].values()) == pytest.approx(1)
         elif task == "detect":

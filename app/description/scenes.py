@@ -1,16 +1,15 @@
-"""Digit scenes with a sentence each: "a small three left of a large five"."""
+"""Digit scenes with a sentence each: "a three left of a five"."""
 
 from app import scenes
 
 SIDE = 32
 NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-SIZES = {"small": (8, 9), "large": (13, 15)}  # pixels
+SIZES = 12, 15  # pixels
 
 
 def compose(digits, rng):
     """(image uint8 (SIDE, SIDE, 1), sentence) of one digit, or two beside or above each other."""
-    adjectives = [str(rng.choice(list(SIZES))) for _ in range(rng.integers(1, 3))]
-    sizes = [int(rng.integers(SIZES[a][0], SIZES[a][1] + 1)) for a in adjectives]
+    sizes = [int(rng.integers(SIZES[0], SIZES[1] + 1)) for _ in range(rng.integers(1, 3))]
     if len(sizes) == 1:
         placed, relation = [scenes.put(digits, rng, sizes[0], *_free(rng, sizes[0]))], ""
     else:
@@ -19,7 +18,7 @@ def compose(digits, rng):
         first, second = _apart(rng, *sizes), _near(rng, *sizes)
         places = zip(first, second) if relation == "above" else zip(second, first)
         placed = [scenes.put(digits, rng, size, *place) for size, place in zip(sizes, places)]
-    words = [f"a {adjective} {NAMES[one.digit]}" for adjective, one in zip(adjectives, placed)]
+    words = [f"a {NAMES[one.digit]}" for one in placed]
     return scenes.render(placed, rng, SIDE)[0], f" {relation} ".join(words)
 
 

@@ -13,7 +13,7 @@ from app.data import batches, steps
 from app.generation.fid import Quality, noise_like, qualities
 from app.models import build
 
-EPOCHS, MOST = 12, 12_000  # that the classifier is trained on: epochs, images
+SEEN, MOST = 40_000, 12_000  # what the classifier is trained on: images in all, and at most
 _OBSERVERS = {}
 
 
@@ -70,10 +70,13 @@ def observer(train):
     if id(train) not in _OBSERVERS:
         part = train.take(np.arange(min(MOST, len(train))))
         with _seeded(0):
-            model = build("lenet5", part.images.shape[1:], int(part.labels.max()) + 1)
+            epochs = -(-SEEN // len(part))
+            mean, std = part.images.mean() / 255, part.images.std() / 255
+            model = build("lenet5", part.images.shape[1:], int(part.labels.max()) + 1,
+                          statistics=([mean], [std]))
             compile_model(model)
-            model.fit(batches(part, 64, epochs=EPOCHS, shuffle_seed=0, augment="shift"),
-                      epochs=EPOCHS, steps_per_epoch=steps(part, 64), shuffle=False, verbose=0)
+            model.fit(batches(part, 64, epochs=epochs, shuffle_seed=0), epochs=epochs,
+                      steps_per_epoch=steps(part, 64), shuffle=False, verbose=0)
         _OBSERVERS[id(train)] = train, model  # held, so that no other part gets its id
     return _OBSERVERS[id(train)][1]
 

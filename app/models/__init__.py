@@ -46,7 +46,8 @@ class Network:
     @property
     def what(self):
         """A line on the family."""
-        return inspect.getdoc(self.function).splitlines()[0]
+        of = self.function if self.function.__doc__ else type(self.function.__self__)
+        return inspect.getdoc(of).splitlines()[0]
 
 
 def imagenet(function, side=224, **settings):

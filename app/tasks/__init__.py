@@ -14,7 +14,7 @@ class Known:
     Attributes:
         module: of the `app.tasks.task.Task`.
         measure: what decides which epoch and which trial is best.
-        data, model, epochs, trials, batch_size, learning_rate, augment: what the command line
+        data, model, epochs, trials, batch_size, learning_rate, augment, ema: what the command line
             takes where none is given; a search of batch sizes and rates begins with these.
         rates: the learning rates that are searched, from and to.
         widths: the factors of a network's own channels that are searched, from and to.
@@ -29,6 +29,7 @@ class Known:
     batch_size: int = 32
     learning_rate: float = 1e-3
     augment: str = "shift"
+    ema: float | None = None
     rates: tuple[float, float] = (1e-3, 1e-2)
     widths: tuple[float, float] = (0.5, 1.0)
 
@@ -38,10 +39,10 @@ TASKS = {
                       rates=(3e-4, 5e-3), widths=(0.25, 2.0)),
     "segment": Known("segmentation", MEAN_IOU, "unet", batch_size=16, learning_rate=4e-3),
     "detect": Known("detection", MAP_50, "ssd", learning_rate=2e-3),
-    "describe": Known("description", SENTENCES, "nic", epochs=8, augment="none",
-                      rates=(5e-4, 3e-3)),
-    "generate": Known("generation", FID, "dcgan", "digits", epochs=60, learning_rate=4e-4,
-                      rates=(2e-4, 1e-3), augment="none"),
+    "describe": Known("description", SENTENCES, "nic", epochs=10, learning_rate=1.5e-3,
+                      augment="none", rates=(5e-4, 3e-3)),
+    "generate": Known("generation", FID, "dcgan", "digits", epochs=190, batch_size=64,
+                      learning_rate=4e-4, rates=(3e-4, 6e-4), augment="none", ema=0.995),
 }
 
 

@@ -20,7 +20,7 @@ class Description(Task):
 
     name = "describe"
     data_sets = data_sets.DATA_SETS
-    networks = {"nic": Network(nic, {"length": 12, "units": 128, "width": 0.5, "dropout": 0.2},
+    networks = {"nic": Network(nic, {"length": 12, "units": 128, "width": 0.5, "dropout": 0.1},
                                (32, 32, 1), 20)}
     chosen = staticmethod(one_sentence)
 

@@ -35,7 +35,7 @@ class Generation(Task):
 
     name = "generate"
     data_sets = data_sets.DATA_SETS
-    networks = {"dcgan": Network(dcgan, image_shape=(64, 64, 3))}
+    networks = {"dcgan": Network(dcgan, {"width": 0.5, "shift": 2}, (16, 16, 1))}
 
     def load(self, source, **settings):
         if settings.get("image_size") is None and source == "digits":
