@@ -188,7 +188,8 @@ def page(figures, by):
         f"{BAR} times the answers without batching, is met.", "",
         "Under more load than can be borne, one sends and does not wait: 1x is 0.8 of the rate "
         "above, over 512 connections. What does not fit into the queue is refused at once by "
-        "status 503. Times count from when a request was due; `late` is how far behind the client itself has been.", "",
+        "status 503. Times count from when a request was due; `late` is how far behind the client "
+        "itself has been.", "",
         *lines(("network", "load", "sent a second", "answered", "refused", "lost", "p50, ms",
                 "p99, ms", "late, ms"), loads)]) + "\n"
 
