@@ -38,7 +38,8 @@ def serve(folder, *, host="127.0.0.1", port=8501, latest=1, options=Options()):
         rest = Rest(models, options)
         server = Server(rest, uvicorn.Config(
             application(rest), http=partial(Protocol, head_seconds=options.timeout),
-            log_level="warning", access_log=False, server_header=False,
+            # A warning is what a client sends: it could fill a disk, or a pipe that nobody reads.
+            log_level="error", access_log=False, server_header=False,
             timeout_keep_alive=IDLE_SECONDS, timeout_graceful_shutdown=int(options.timeout) + 1))
         models.watch()
         shown = f"[{host}]" if ":" in host else host
