@@ -79,8 +79,9 @@ def _shapes(name, image_size=None):
 
 def _entry(name, model):
     network = find(name, _networks())
-    return {"name": name, "parameters": trainable_parameters(model),
-            "input": list(network.image_shape), "classes": network.classes, "what": network.what}
+    shape = model.inputs[0].shape[1:] if model.inputs else network.image_shape  # of a generator
+    return {"name": name, "parameters": trainable_parameters(model), "input": list(shape),
+            "classes": network.classes, "what": network.what}
 
 
 def _by(shape):

@@ -10,6 +10,7 @@ from app import drawing, memory_figure
 from app.cli import app
 from app.console import execute
 from app.models import MODELS
+from app.tasks import TASKS, find_task
 from custom_layers.byte_sizes import shown
 from custom_layers.lean_report import LayerMemory
 
@@ -79,9 +80,13 @@ def test_the_command_prints_the_table(handgrad):
 def test_all_models_are_listed_with_their_counts(handgrad):
     code, out, _ = handgrad("--json")
     rows = {row["name"]: row for row in json.loads(out)["models"]}
-    assert code == 0 and list(rows) == list(MODELS)
-    assert rows["vgg-d"] == {"name": "vgg-d", "parameters": 138_357_544, "input": [224, 224, 3],
-                             "classes": 1000, "what": MODELS["vgg-d"].what}
+    tasks = {name: task for task in TASKS for name in find_task(task).networks}
+    assert code == 0 and {name: row["task"] for name, row in rows.items()} == tasks
+    assert list(MODELS) == [name for name in rows if tasks[name] == "classify"]
+    assert rows["segnet-basic"]["parameters"] == 1_416_587
+    assert rows["vgg-d"] == {
+        "name": "vgg-d", "task": "classify", "parameters": 138_357_544, "input": [224, 224, 3],
+        "classes": 1000, "what": MODELS["vgg-d"].what}
 
 
 def test_one_model_is_shown_layer_by_layer(handgrad):

@@ -61,7 +61,7 @@ def test_several_seeds_are_judged_as_one(recipe, monkeypatch, few_digits):
     code, _, err = recipe("tiny")
     assert code == 1 and "different test parts: their predictions have no mean" in err
     data = few_digits(96, 50, 50)
-    monkeypatch.setattr("app.commands.data_sets.load", lambda **arguments: data)
+    monkeypatch.setattr("app.data.load", lambda source, **settings: data)
     monkeypatch.setitem(RECIPES, "same", Recipe("small", config, 1.5, "nobody", 3, ensemble=True))
     code, value, _ = recipe("same")
     assert code == 0, err

@@ -282,7 +282,7 @@ print(json.dumps([rows, sorted(ours)]))
     command = [sys.executable, "-c", program, folder, tmp_path / "a.png"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     rows, ours = json.loads(done.stdout)
-    assert ours == ["app.errors", "app.image_header", "app.serving"]
+    assert ours == ["app.answers", "app.errors", "app.image_header", "app.serving"]
     assert rows[0]["probabilities"] == pytest.approx(
         zoo.predict_files([tmp_path / "a.png"])[0]["probabilities"], abs=1e-5
     )

@@ -88,7 +88,7 @@ def test_a_run_gives_its_other_outputs_too(tmp_path):
     source = network("googlenet-auxiliary", (65, 65, 1), width=1 / 16)
     (tmp_path / "run").mkdir()
     source.save(tmp_path / "run" / "best.keras")
-    run = Run(tmp_path / "run", None)
+    run = Run(tmp_path / "run", Config("googlenet-auxiliary", "digits"))
     assert len(run.model().outputs) == 1 and len(run.model(whole=True).outputs) == 3
     transfer(network("googlenet-auxiliary", (65, 65, 1), 7, width=1 / 16), run.model(whole=True))
 
