@@ -79,7 +79,8 @@ def _shapes(name, image_size=None):
 
 def _entry(name, model):
     network = find(name, _networks())
-    shape = model.inputs[0].shape[1:] if model.inputs else network.image_shape  # of a generator
+    inputs = getattr(model, "inputs", None)  # a pair of networks has none
+    shape = inputs[0].shape[1:] if inputs else network.image_shape
     return {"name": name, "parameters": trainable_parameters(model), "input": list(shape),
             "classes": network.classes, "what": network.what}
 
