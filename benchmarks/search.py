@@ -66,11 +66,11 @@ AIMS = """\
 Coarse-to-fine was to reach random's last median in 0.50 of the epochs, halving in 0.33, neither
 with a lower test accuracy. Neither is shown. On LeNet-5 the plain network, with which every search
 begins, has 97.8 % after ten epochs, the best search 99.3 %: four of 270 validation images, and what
-random search ends with lies one image below. So the brackets overlap, and the test accuracies differ
-by less than their quartiles. On PatternNet, where there is more to gain, halving is the first of all
-and its test accuracy above random's, but it misses 0.33; coarse-to-fine spends its first round on
-short trainings and does not make up for them in so few epochs. MNIST, with 900 validation images,
-needs more seeds before it says anything."""
+random search ends with lies one image below. So the brackets overlap, and the test accuracies
+differ by less than their quartiles. On PatternNet, where there is more to gain, halving is the
+first of all and its test accuracy above random's, but it misses 0.33; coarse-to-fine spends its first
+round on short trainings and does not make up for them in so few epochs. MNIST, with 900 validation
+images, needs more seeds before it says anything."""
 
 
 class Here:
