@@ -68,9 +68,9 @@ with a lower test accuracy. Neither is shown. On LeNet-5 the plain network, with
 begins, has 97.8 % after ten epochs, the best search 99.3 %: four of 270 validation images, and what
 random search ends with lies one image below. So the brackets overlap, and the test accuracies
 differ by less than their quartiles. On PatternNet, where there is more to gain, halving is the
-first of all and its test accuracy above random's, but it misses 0.33; coarse-to-fine spends its first
-round on short trainings and does not make up for them in so few epochs. MNIST, with 900 validation
-images, needs more seeds before it says anything."""
+first of all and its test accuracy above random's, but it misses 0.33; coarse-to-fine spends its
+first round on short trainings and does not make up for them in so few epochs. MNIST, with 900
+validation images, needs more seeds before it says anything."""
 
 
 class Here:
