@@ -13,7 +13,7 @@ class Classification(Task):
     data_sets, networks = data_sets.DATA_SETS, MODELS
 
     def load(self, source, **settings):
-        return data_sets.load(source, **settings)
+        return data_sets.load(source=source, **settings)
 
     def compile(self, network, model, **settings):
         return compile_model(network, network=model, **settings)

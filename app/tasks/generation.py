@@ -40,7 +40,7 @@ class Generation(Task):
     def load(self, source, **settings):
         if settings.get("image_size") is None and source == "digits":
             settings["image_size"] = 16  # of 8x8 there is nothing to be halved
-        return data_sets.load(source, **settings)
+        return data_sets.load(source=source, **settings)
 
     def compile(self, network, model, *, optimizer, learning_rate, label_smoothing=0.0, ema=None,
                 head_learning_rate=None, head=()):
