@@ -58,7 +58,7 @@ def read(folder):
 
 def _tensors(described):
     return {name: Tensor(tf.as_dtype(tensor.dtype), _shape(tensor.tensor_shape))
-            for name, tensor in described.items()}
+            for name, tensor in sorted(described.items())}
 
 
 def _shape(described):
