@@ -12,6 +12,7 @@ from PIL import Image
 
 from app.data import load
 from app.errors import UsageError
+from app.split import Source, Split
 
 SIDE, MOST = 64, 3  # pixels, digits in a scene
 PARTS = {"train": 2000, "validation": 400, "test": 600}  # scenes, by default
@@ -54,6 +55,13 @@ def parts(seed, compose, more=1):
                for scene in range(more * count if name == "train" else count)]
         for number, (name, count) in enumerate(PARTS.items())
     }
+
+
+def source(seed, compose, class_names, more=1):
+    """`parts` as a `Source`: what `compose` gives are an image and its labels, as arrays."""
+    made = parts(seed, compose, more)
+    return Source("scikit-learn", class_names, **{
+        name: Split(*map(np.stack, zip(*scenes))) for name, scenes in made.items()})
 
 
 def place(digits, rng, most=MOST, sizes=(16, 28)):

@@ -133,6 +133,16 @@ def data_folder():
     return Path(name) if name else None
 
 
+def archive(name, form):
+    """The archive `name` of $HANDGRAD_DATA; `form` says what lies in it."""
+    folder = data_folder()
+    if folder is None or not (folder / name).is_file():
+        raise HandgradError(f"{name} ({form}) is looked for in the folder that HANDGRAD_DATA "
+                            "names, and is not there. Set it, or use --data digit-scenes, which is "
+                            "built in.")
+    return folder / name
+
+
 def _idx_or_download(name, class_names):
     folder = data_folder()
     if folder and (folder / name).is_dir():

@@ -10,9 +10,9 @@ from app.detection.annotations import check_labels
 from app.detection.boxes import NO_OBJECT
 from app.detection.coco import read_coco
 from app.detection.voc import BCCD, read_voc
-from app.errors import HandgradError, UsageError, unknown
-from app.sources import DIGITS, DataSet, data_folder
-from app.split import Source, Split, divide_evenly
+from app.errors import UsageError, unknown
+from app.sources import DIGITS, DataSet, archive
+from app.split import divide_evenly
 
 
 def digit_scenes(size, seed):
@@ -25,20 +25,13 @@ def digit_scenes(size, seed):
         labels[:len(placed)] = [(*one.box, one.digit) for one in placed]
         return scenes.render(placed, rng)[0], labels
 
-    parts = {name: Split(*map(np.stack, zip(*made)))
-             for name, made in scenes.parts(seed, compose, more=2).items()}
-    return Source("scikit-learn", DIGITS, **parts)
+    return scenes.source(seed, compose, DIGITS, more=2)
 
 
 def bccd(size, seed):
     """BCCD: `bccd.tar` of $HANDGRAD_DATA."""
-    folder = data_folder()
-    archive = folder / "bccd.tar" if folder else None
-    if archive is None or not archive.is_file():
-        raise HandgradError("BCCD is read from bccd.tar in the folder that HANDGRAD_DATA names "
-                            "(Pascal VOC's layout). Set it, or use --data digit-scenes, which is "
-                            "built in.")
-    return read_voc(archive, class_names=BCCD, image_size=size or (240, 320))
+    return read_voc(archive("bccd.tar", "Pascal VOC's layout"), class_names=BCCD,
+                    image_size=size or (240, 320))
 
 
 DATA_SETS = {

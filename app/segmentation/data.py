@@ -15,7 +15,7 @@ import numpy as np
 from app import images, scenes
 from app.data import Data
 from app.errors import HandgradError, UsageError, unknown
-from app.sources import DIGITS, DataSet, cache_folder, data_folder
+from app.sources import DIGITS, DataSet, archive, cache_folder
 from app.split import Source, Split, divide_evenly
 
 VOID = 255
@@ -31,20 +31,13 @@ def digit_scenes(size, seed):
     def compose(digits, rng):
         return scenes.render(scenes.place(digits, rng), rng)
 
-    parts = {name: Split(*map(np.stack, zip(*made)))
-             for name, made in scenes.parts(seed, compose).items()}
-    return Source("scikit-learn", ("ground", *DIGITS), **parts)
+    return scenes.source(seed, compose, ("ground", *DIGITS))
 
 
 def camvid(size, seed):
     """CamVid: `camvid.tar` of $HANDGRAD_DATA, unpacked once to where archives are kept."""
-    folder = data_folder()
-    archive = folder / "camvid.tar" if folder else None
-    if archive is None or not archive.is_file():
-        raise HandgradError("CamVid is read from camvid.tar in the folder that HANDGRAD_DATA names "
-                            "(camvid/train, camvid/trainannot ...). Set it, or use "
-                            "--data digit-scenes, which is built in.")
-    return read_folder(unpacked(archive) / "camvid", size=size, class_names=CAMVID, void=11)
+    folder = unpacked(archive("camvid.tar", "camvid/train, camvid/trainannot ..."))
+    return read_folder(folder / "camvid", size=size, class_names=CAMVID, void=11)
 
 
 DATA_SETS = {
@@ -75,12 +68,12 @@ def count_pixels(masks, classes):
     return np.bincount(masks.ravel(), minlength=VOID + 1)[:classes]
 
 
-def unpacked(archive):
+def unpacked(file):
     """The folder that an archive was unpacked to, once for its contents."""
-    digest = hashlib.sha256(archive.read_bytes()).hexdigest()[:16]
-    folder = cache_folder() / f"{archive.stem}-{digest}"
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()[:16]
+    folder = cache_folder() / f"{file.stem}-{digest}"
     if not (folder / "whole").exists():
-        with tarfile.open(archive) as tar:
+        with tarfile.open(file) as tar:
             tar.extractall(folder, filter="data")
         (folder / "whole").touch()
     return folder
