@@ -93,6 +93,8 @@ Schedule = option(str, "How the step size changes: constant, step (a tenth at 1/
 Warmup = option(float, "Epochs in which the step size rises from 0.")
 LabelSmoothing = option(float, "The part of each label that all classes share.")
 Ema = option(float | None, "Keep the moving average of the weights, by this factor a step (0.99).")
+Balance = option(str | None, "Let rare classes count for more in the loss: median (by the median "
+                             "of their shares) or log (1 / ln(1.02 + share), milder).")
 Whiten = option(str | None, "Whiten the images inside the model, by the training images' "
                             "covariance: zca or pca.  [default: mean and deviation]")
 Width = option(float | None, "The factor of all channels of the network.  [default: 1]")
@@ -237,7 +239,7 @@ def train(
     learning_rate: LearningRate = None,
     schedule: Schedule = "constant", warmup: Warmup = 0.0, weight_decay: WeightDecay = 0.0,
     label_smoothing: LabelSmoothing = 0.0, ema: Ema = None, augment: Augment = None,
-    whiten: Whiten = None, patience: Patience = None,
+    balance: Balance = None, whiten: Whiten = None, patience: Patience = None,
     precision: Precision = "float32", lean: Lean = None, width: Width = None,
     start_from: From = None, weights: Weights = None, freeze: Freeze = 0,
     head_learning_rate: HeadLearningRate = None, seed: Seed = 0, name: Name = None,
@@ -252,8 +254,8 @@ def train(
     config = _config(task, model, data, epochs=epochs, batch_size=batch_size, optimizer=optimizer,
                      learning_rate=learning_rate, schedule=schedule, warmup=warmup,
                      weight_decay=weight_decay, label_smoothing=label_smoothing, ema=ema,
-                     augment=augment, whiten=whiten, patience=patience, precision=precision,
-                     lean=lean,
+                     augment=augment, balance=balance, whiten=whiten, patience=patience,
+                     precision=precision, lean=lean,
                      sizes={k: v for k, v in sizes.items() if v is not None},
                      start_from=start_from, freeze=freeze, head_learning_rate=head_learning_rate,
                      seed=seed, image_size=image_size, skip_corrupt=skip_corrupt)

@@ -124,11 +124,11 @@ def _check_same_classes(run, data):
 def export(name, model_name, to, *, format="savedmodel", dtype="float32", with_activations=False):
     from app.formats import accuracy, check_format
 
-    check_format(format, dtype)
     run = Run.open(name)
     task = find_task(run.config.task)
     if format != "savedmodel" or with_activations:
         run.check_classifies("--format onnx, litert or --with-activations")
+    check_format(format, dtype)
     model, data = run.model(), load_data(run)
     evaluation = task.evaluate(model, data.test, data)
     path = write_export(run, data, model, evaluation, name=model_name, to=to, format=format,

@@ -19,7 +19,8 @@ OPTIMIZERS = {
 
 
 def compile_model(model, *, network=None, optimizer="adam", learning_rate=1e-3,
-                  label_smoothing=0.0, ema=None, head_learning_rate=None, head=()):
+                  label_smoothing=0.0, class_weights=None, ema=None, head_learning_rate=None,
+                  head=()):
     """Compiles for classification: the network's loss on its logits, and accuracy.
 
     Of several outputs the first are the logits; the losses of the others weigh 0.3.
@@ -28,6 +29,7 @@ def compile_model(model, *, network=None, optimizer="adam", learning_rate=1e-3,
         network: the name of the network, which decides its loss; None is softmax and cross entropy.
         learning_rate: a number or a Keras schedule.
         label_smoothing: of the targets, in [0, 1).
+        class_weights: a factor a class in the loss; None: all are alike.
         ema: the factor of the moving average of the weights, in (0, 1), or None.
         head_learning_rate: of the layers named in `head`.
     """
@@ -35,7 +37,8 @@ def compile_model(model, *, network=None, optimizer="adam", learning_rate=1e-3,
         raise UsageError("--label-smoothing must be at least 0 and less than 1. "
                          f"Received: {label_smoothing:g}")
     loss = find(network or "lenet5").loss
-    losses = [loss(label_smoothing=label_smoothing) for _ in model.outputs]
+    losses = [loss(label_smoothing=label_smoothing, class_weights=class_weights)
+              for _ in model.outputs]
     accuracy = keras.metrics.SparseCategoricalAccuracy("accuracy")
     several = len(losses) > 1
     model.compile(

@@ -32,6 +32,7 @@ class Config:
         batch_size: images a step; 0 is all of them.
         warmup: epochs in which the learning rate rises.
         ema: the factor of the moving average of the weights that is validated and kept.
+        balance: the way of `app.balance` in which rare classes count for more in the loss.
         whiten: "zca" or "pca" in place of the normalisation by mean and deviation.
         start_from: the folder of the run whose weights the network starts from, but for its head.
         freeze: so many of its first layers with weights stay as they are.
@@ -55,6 +56,7 @@ class Config:
     weight_decay: float = 0.0
     label_smoothing: float = 0.0
     ema: float | None = None
+    balance: str | None = None
     whiten: str | None = None
     augment: str | None = None
     patience: int | None = None

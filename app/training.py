@@ -6,6 +6,7 @@ import keras
 import numpy as np
 
 from app import whitening
+from app.balance import class_weights
 from app.compiling import Averaged, current_rate
 from app.data import batches, join, steps
 from app.errors import HandgradError, UsageError, unknown
@@ -42,9 +43,24 @@ def new_model(config, data):
     rate = learning_rate(config.schedule, config.learning_rate, config.epochs,
                          steps(train, batch_size(config, train)), config.warmup)
     head = head_of(model) if config.head_learning_rate else ()
+    weights = _class_weights(config, task, data, train)
     return task.compile(model, config.model, optimizer=config.optimizer, learning_rate=rate,
+                        **weights,
                         label_smoothing=config.label_smoothing, ema=config.ema,
                         head_learning_rate=config.head_learning_rate, head=head)
+
+
+def _class_weights(config, task, data, train):
+    """{"class_weights": None, or a factor a class} of a task whose classes can be balanced."""
+    if not task.balanced:
+        if config.balance:
+            raise UsageError("--balance is for classification and segmentation. "
+                             f"Received: --task {task.name}")
+        return {}
+    if config.balance is None:
+        return {"class_weights": None}
+    counts = data.count(train.labels, len(data.class_names))
+    return {"class_weights": class_weights(config.balance, counts, data.class_names)}
 
 
 def _check_start(config):

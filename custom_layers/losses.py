@@ -84,6 +84,8 @@ class SoftmaxCrossEntropy(ClassLoss):
         label_smoothing: in [0, 1). Targets t become (1 - label_smoothing) t + label_smoothing / C.
         ignore_class: a label whose samples (or pixels) count for nothing: neither in the sum nor
             in the number that the mean divides by. It need not be a class: -1 and 255 are usual.
+        class_weights: a factor a class, of the loss of the samples (or pixels) of integer labels.
+            The mean still divides by their number, as Keras's does with sample weights.
         All other arguments are those of `keras.losses.Loss`.
     """
 

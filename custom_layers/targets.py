@@ -73,10 +73,12 @@ class ClassLoss(CheckedLoss, keras.losses.Loss):
         label_smoothing: in [0, 1). Targets t become (1 - label_smoothing) t + label_smoothing / C.
         ignore_class: a label whose samples (or pixels) count for nothing: neither in the sum nor
             in the number that the mean divides by. It need not be a class: -1 and 255 are usual.
+        class_weights: a factor a class, of the loss of the samples (or pixels) of integer labels.
+            The mean still divides by their number, as Keras's does with sample weights.
         All other arguments are those of `keras.losses.Loss`.
     """
 
-    def __init__(self, label_smoothing=0.0, ignore_class=None, **kwargs):
+    def __init__(self, label_smoothing=0.0, ignore_class=None, class_weights=None, **kwargs):
         if not 0 <= label_smoothing < 1:
             raise ValueError(
                 "`label_smoothing` must be in [0, 1). "
@@ -86,24 +88,39 @@ class ClassLoss(CheckedLoss, keras.losses.Loss):
             raise ValueError(
                 f"`ignore_class` must be an integer or None. Received: ignore_class={ignore_class}"
             )
+        if class_weights is not None and not all(weight >= 0 for weight in class_weights):
+            raise ValueError("`class_weights` must be numbers of at least 0, one a class. "
+                             f"Received: class_weights={class_weights}")
         super().__init__(**kwargs)
+        self.class_weights = None if class_weights is None else tuple(class_weights)
         self.label_smoothing = label_smoothing
         self.ignore_class = ignore_class
 
     def call(self, y_true, y_pred):
         targets = class_targets(y_true, y_pred)
+        for name in ("ignore_class", "class_weights"):
+            if getattr(self, name) is not None and not targets.dtype.is_integer:
+                raise ValueError(
+                    f"`{name}` needs integer labels. "
+                    f"Received: y_true.shape={y_true.shape}, y_pred.shape={y_pred.shape}"
+                )
         if self.ignore_class is None:
-            return self._smoothed_loss(y_pred, targets)
-        if not targets.dtype.is_integer:
-            raise ValueError(
-                "`ignore_class` needs integer labels. "
-                f"Received: y_true.shape={y_true.shape}, y_pred.shape={y_pred.shape}"
-            )
+            return self._weighted_loss(y_pred, targets)
         counts = targets != self.ignore_class
-        loss = self._smoothed_loss(y_pred, tf.where(counts, targets, 0))
+        loss = self._weighted_loss(y_pred, tf.where(counts, targets, 0))
         loss = tf.where(counts, loss, 0)
         set_keras_mask(loss, counts)  # The mean that Keras takes divides by those that count.
         return loss
+
+    def _weighted_loss(self, y_pred, targets):
+        loss = self._smoothed_loss(y_pred, targets)
+        if self.class_weights is None:
+            return loss
+        classes = y_pred.shape[-1]
+        if len(self.class_weights) != classes:
+            raise ValueError(f"`class_weights` must be {classes} numbers, one a class. "
+                             f"Received: {len(self.class_weights)}")
+        return loss * tf.gather(tf.constant(self.class_weights, loss.dtype), targets)
 
     def _smoothed_loss(self, y_pred, targets):
         if self.label_smoothing:
@@ -116,4 +133,5 @@ class ClassLoss(CheckedLoss, keras.losses.Loss):
             **super().get_config(),
             "label_smoothing": self.label_smoothing,
             "ignore_class": self.ignore_class,
+            "class_weights": self.class_weights,
         }

@@ -19,10 +19,11 @@ SHOWN = 6
 class Segmentation(Task):
     """Masks: the networks give logits (N, H, W, C)."""
 
-    name = "segment"
+    name, balanced = "segment", True
     data_sets = data_sets.DATA_SETS
     networks = {
         "unet": Network(unet, {"filters": 8}, image_shape=(64, 64, 1), classes=11),
+        "unet-photo": Network(unet, {"levels": 4, "filters": 12, "stem": 2}, (360, 480, 3), 11),
         "segnet-basic": Network(segnet_basic, image_shape=(360, 480, 3), classes=11),
         "segnet": Network(segnet, image_shape=(360, 480, 3), classes=11),
         **{f"fcn-{stride}s": Network(fcn, {"stride": stride}, (224, 224, 3), 21)
@@ -32,8 +33,8 @@ class Segmentation(Task):
     def load(self, source, **settings):
         return data_sets.load(source, **settings)
 
-    def loss(self, network, model):
-        return SoftmaxCrossEntropy(ignore_class=VOID)
+    def loss(self, network, model, class_weights=None):
+        return SoftmaxCrossEntropy(ignore_class=VOID, class_weights=class_weights)
 
     def metrics(self, network):
         return [keras.metrics.MeanIoU(network.output_shape[-1], name="mean_iou", ignore_class=VOID,

@@ -13,10 +13,12 @@ class Task:
     Attributes:
         name: as `--task` names it; what is known of it without TensorFlow is `app.tasks.TASKS`.
         networks: {name: `app.models.Network`}.
+        balanced: whether rare classes can count for more, by `app.balance`.
     """
 
     name = ""
     data_sets, networks = {}, {}
+    balanced = False
 
     @property
     def measure(self):
@@ -41,11 +43,15 @@ class Task:
         return {}
 
     def compile(self, network, model, **settings):
-        """Compiles `network`, called `model`; settings as in `app.compiling.optimizer_of`."""
+        """Compiles `network`, called `model`; settings as in `app.compiling.optimizer_of`.
+
+        Of a `balanced` task the loss gets `class_weights` as well, None or a factor a class.
+        """
         if settings.pop("label_smoothing", 0.0):
             raise UsageError("--label-smoothing is for classification. "
                              f"Received: --task {self.name}")
-        network.compile(optimizer_of(**settings), loss=self.loss(network, model),
+        weights = {"class_weights": settings.pop("class_weights")} if self.balanced else {}
+        network.compile(optimizer_of(**settings), loss=self.loss(network, model, **weights),
                         metrics=self.metrics(network))
         return network
 
