@@ -25,8 +25,11 @@ def precision(policy):
 def widen_outputs(model):
     """Makes the head compute in float32, from its last weights on: bfloat16 has three digits."""
     for output in model.outputs:
-        layer = output._keras_history.operation
-        layer.dtype_policy = "float32"
-        while not layer.weights:
-            layer = layer.input._keras_history.operation
-            layer.dtype_policy = "float32"
+        _widen(output._keras_history.operation)
+
+
+def _widen(layer):
+    layer.dtype_policy = "float32"
+    if not layer.weights:
+        for before in keras.tree.flatten(layer.input):
+            _widen(before._keras_history.operation)

@@ -1,17 +1,25 @@
 """Object detection: detectors, each from images to boxes with a class and a score."""
 
+from dataclasses import replace
+
 from app.detection.fast_rcnn import FastRCNN, SPPNet
 from app.detection.faster_rcnn import FasterRCNN
 from app.detection.retinanet import RetinaNet
+from app.detection.settings import settings_of
 from app.detection.ssd import SSD
 from app.detection.yolo import YOLO1
 from app.detection.yolo_anchors import YOLO2, YOLO3
 
 __all__ = ["DETECTORS", "FastRCNN", "FasterRCNN", "RetinaNet", "SPPNet", "SSD", "YOLO1", "YOLO2",
-           "YOLO3"]
+           "YOLO3", "detector_of"]
 
 DETECTORS = {
     detector.name: detector
     for detector in (SSD(), RetinaNet(), YOLO1(), YOLO2(), YOLO3(), FasterRCNN(), FastRCNN(),
                      SPPNet())
 }
+
+
+def detector_of(network):
+    """The detector that a network was built by, with the settings that it has."""
+    return replace(DETECTORS[network.name], **settings_of(network))

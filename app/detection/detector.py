@@ -25,6 +25,10 @@ class Detector:
 
     name: str
 
+    def fitted(self, sides, image_shape):
+        """The detector for boxes of these sides (n, 2), width and height in pixels."""
+        return self
+
     @property
     def what(self):
         """A line on the detector."""
@@ -74,7 +78,7 @@ class AnchorDetector(Detector):
         return detections(boxes, self.probabilities(outputs[..., 4:]), image_shape, **settings)
 
 
-def flat(maps, size, name="predictions"):
+def flat(maps, size, name="rows"):
     """Predictions of feature maps (B, h, w, k * size), in one list: (B, A, size)."""
     rows = [Reshape((-1, size), name=f"{name}_level{i}")(x) for i, x in enumerate(maps, 1)]
     return Concatenate(1, name=name)(rows) if len(rows) > 1 else rows[0]

@@ -7,6 +7,7 @@ import keras
 from app.detection.detector import Detector
 from app.detection.regions import region_detections, region_head, regions_loss
 from app.detection.selective_search import proposals
+from app.detection.settings import model
 from app.detection.trunk import Parts
 from custom_layers import Concatenate, Reshape, RoIPooling
 
@@ -52,8 +53,8 @@ class FastRCNN(Detector):
         flat = [Reshape((self.proposals, side * side * x.shape[-1]), name=f"pool{side}_flat")(x)
                 for side, x in zip(self.levels, pooled)]
         x = Concatenate(-1, name="pyramid")(flat) if len(flat) > 1 else flat[0]
-        return keras.Model({"images": images, "proposals": rois},
-                           region_head(parts, x, rois, classes, self.units), name=self.name)
+        return model(self, {"images": images, "proposals": rois},
+                     region_head(parts, x, rois, classes, self.units))
 
     def targets(self, image_shape, labels):
         return labels

@@ -1,16 +1,19 @@
 """Faster R-CNN: a region proposal network, and a second look at what it proposes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from app.detection import coding
 from app.detection.anchors import shaped
 from app.detection.boxes import area, clipped
 from app.detection.detector import AnchorDetector, flat
+from app.detection.fitting import clusters
 from app.detection.matching import balanced, seed_of
 from app.detection.regions import region_detections, region_head, regions_loss
+from app.detection.settings import model
 from app.detection.trunk import Parts
 from custom_layers import Concatenate, Conv2D, Reshape, ReLU, RoIAlign
 from custom_layers.detection_losses import smooth_l1
@@ -55,6 +58,11 @@ class FasterRCNN(AnchorDetector):
     maps: int = 128
     units: int = 256
 
+    def fitted(self, sides, image_shape):
+        found = clusters(np.sqrt(np.prod(sides, -1)) / min(image_shape[:2]), len(self.areas))
+        return self if found is None else replace(
+            self, areas=tuple(round(float(root), 3) for root in found))
+
     def sizes(self, image_shape):
         side = min(image_shape[:2])
         pairs = shaped([side * part for part in self.areas], self.ratios)
@@ -77,7 +85,7 @@ class FasterRCNN(AnchorDetector):
         pooled = RoIAlign(7, 1 / stride, name="pooled")(features, rois)
         pooled = Reshape((self.proposals, -1), name="pooled_flat")(pooled)
         regions = region_head(parts, pooled, rois, classes, self.units)
-        return keras.Model(images, {"rpn": rpn, "regions": regions}, name=self.name)
+        return model(self, images, {"rpn": rpn, "regions": regions})
 
     def targets(self, image_shape, labels):
         return {"rpn": super().targets(image_shape, labels), "regions": labels}

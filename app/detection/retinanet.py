@@ -1,14 +1,17 @@
 """RetinaNet: a feature pyramid, two heads shared by its levels, the focal loss."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from app.detection.anchors import shaped
 from app.detection.detector import AnchorDetector, flat
+from app.detection.fitting import extremes
 from app.detection.matching import IGNORED
+from app.detection.settings import model
 from app.detection.trunk import Parts, enlarged
 from custom_layers import Add, BatchNormalization, Concatenate, Conv2D, ReLU
 from custom_layers.detection_losses import sigmoid_focal_cross_entropy, smooth_l1
@@ -37,6 +40,12 @@ class RetinaNet(AnchorDetector):
     maps: int = 128
     tower: int = 2
 
+    def fitted(self, sides, image_shape):
+        # The middle anchor of the middle level is as large as the middle of the boxes.
+        middle = np.sqrt(np.prod(extremes(sides)))
+        level = np.exp(np.log(self.strides).mean())
+        return replace(self, base=round(float(middle / level / 2 ** (1 / 3)), 3))
+
     def sizes(self, image_shape):
         octave = [2 ** (k / 3) for k in range(3)]
         return {stride: shaped([stride * self.base * scale for scale in octave], (1.0, 2.0, 0.5))
@@ -52,8 +61,7 @@ class RetinaNet(AnchorDetector):
         bias = keras.initializers.Constant(-math.log((1 - self.prior) / self.prior))
         boxes = self._head(parts, levels, count, 4, "box")
         scores = self._head(parts, levels, count, classes, "class", bias)
-        return keras.Model(images, Concatenate(-1, name="predictions")([boxes, scores]),
-                           name=self.name)
+        return model(self, images, Concatenate(-1, name="both")([boxes, scores]))
 
     def _pyramid(self, parts, maps):
         """Each level: its features, and the level above at twice the size; then a 3x3 convolution.

@@ -1,13 +1,14 @@
 """SSD: default boxes of several scales, each with a softmax over the classes and background."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-import keras
 import tensorflow as tf
 
 from app.detection.anchors import default_boxes
 from app.detection.detector import AnchorDetector, flat
+from app.detection.fitting import extremes
 from app.detection.matching import NEGATIVE
+from app.detection.settings import model
 from app.detection.trunk import Parts
 from custom_layers.detection_losses import smooth_l1
 from custom_layers.losses import softmax_cross_entropy
@@ -29,6 +30,10 @@ class SSD(AnchorDetector):
     smallest: float = 0.15
     largest: float = 0.7
 
+    def fitted(self, sides, image_shape):
+        smallest, largest = extremes(sides) / min(image_shape[:2])
+        return replace(self, smallest=round(smallest, 3), largest=round(largest, 3))
+
     def sizes(self, image_shape):
         return default_boxes(min(image_shape[:2]), self.strides, self.smallest, self.largest)
 
@@ -39,7 +44,7 @@ class SSD(AnchorDetector):
                                       statistics=statistics)
         raw = [parts.predictor(len(pairs) * size, f"predict{stride}")(maps[stride])
                for stride, pairs in self.sizes(image_shape).items()]
-        return keras.Model(images, flat(raw, size), name=self.name)
+        return model(self, images, flat(raw, size))
 
     @staticmethod
     def loss(y_true, y_pred):

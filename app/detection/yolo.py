@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-import keras
 import tensorflow as tf
 
 from app.detection.anchors import grid
@@ -10,6 +9,7 @@ from app.detection.boxes import NO_OBJECT, centres, corners, pairwise_iou
 from app.detection.decoding import detections
 from app.detection.detector import Detector
 from app.detection.matching import placed
+from app.detection.settings import model
 from app.detection.trunk import Parts
 from custom_layers import Dense, Dropout, Flatten, LeakyReLU, Reshape
 
@@ -51,8 +51,7 @@ class YOLO1(Detector):
             x = Dropout(self.dropout, name="dropout")(x)
         x = Dense(rows * columns * size, name="fc2", kernel_initializer="glorot_normal",
                   kernel_regularizer=parts.initial["kernel_regularizer"])(x)
-        return keras.Model(images, Reshape((rows, columns, size), name="predictions")(x),
-                           name=self.name)
+        return model(self, images, Reshape((rows, columns, size), name="cells")(x))
 
     def targets(self, image_shape, labels):
         rows, columns = grid(image_shape, self.stride)

@@ -1,6 +1,6 @@
 """YOLO v2 and v3: offsets from priors within a cell, and whether an object is there."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import keras
 import numpy as np
@@ -11,7 +11,9 @@ from app.detection.boxes import NO_OBJECT, centres, corners, iou, pairwise_iou
 from app.detection.coding import LARGEST
 from app.detection.decoding import detections
 from app.detection.detector import Detector, flat
+from app.detection.fitting import clusters
 from app.detection.matching import IGNORED, NEGATIVE, placed
+from app.detection.settings import model
 from app.detection.trunk import Parts, enlarged
 from custom_layers import Concatenate, Reshape, ZeroPadding2D
 from custom_layers.losses import sigmoid_cross_entropy, softmax_cross_entropy
@@ -41,6 +43,16 @@ class PriorDetector(Detector):
         """{stride: (width, height) of each prior of a cell}, in pixels."""
         return {stride: [(stride * w, stride * h) for w, h in pairs]
                 for stride, pairs in zip(self.strides, self.priors, strict=True)}
+
+    def fitted(self, sides, image_shape):
+        counts = [len(pairs) for pairs in self.priors]
+        found = clusters(sides, sum(counts))
+        if found is None:
+            return self
+        parts = np.split(found, np.cumsum(counts)[:-1])
+        return replace(self, priors=tuple(
+            tuple((round(float(w / stride), 3), round(float(h / stride), 3)) for w, h in pairs)
+            for stride, pairs in zip(self.strides, parts, strict=True)))
 
     def anchors(self, image_shape):
         """All priors (A, 4) around the centres of their cells."""
@@ -115,7 +127,7 @@ class YOLO2(PriorDetector):
         x = parts.activated(x, 256, 3, 1, "conv7")
         size = 5 + classes
         x = parts.predictor(len(priors) * size, "predict", kernel=1)(x)
-        return keras.Model(images, flat([x], size), name=self.name)
+        return model(self, images, flat([x], size))
 
     def loss(self, y_true, y_pred):
         return yolo2_loss(y_true, y_pred, self.priors[0])
@@ -151,7 +163,7 @@ class YOLO3(PriorDetector):
             x = parts.activated(features, filters, 1, 1, f"mix{stride}")
             head = parts.activated(x, filters, 3, 1, f"head{stride}")
             found.insert(0, parts.predictor(len(priors) * size, f"predict{stride}", kernel=1)(head))
-        return keras.Model(images, flat(found, size), name=self.name)
+        return model(self, images, flat(found, size))
 
     @staticmethod
     def loss(y_true, y_pred):

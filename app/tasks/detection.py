@@ -1,14 +1,17 @@
 """Detection: where the objects of an image are, and what."""
 
+from dataclasses import replace
+
 import keras
 import numpy as np
 import tensorflow as tf
 
 from app.data import batches
-from app.detection import DETECTORS, data as data_sets, scoring
+from app.detection import DETECTORS, data as data_sets, detector_of, scoring
+from app.detection.fitting import box_sides
 from app.detection.moving import moved_boxes
 from app.detection.pictures import drawn
-from app.models import Network
+from app.models import Network, build
 from app.segmentation.pictures import side_by_side
 from app.tasks.task import Task
 from app.training import validated_at_once
@@ -28,12 +31,20 @@ class Detection(Task):
     def load(self, source, **settings):
         return data_sets.load(source, **settings)
 
+    def build(self, model, data, **settings):
+        """With anchors that are fitted to the boxes of the training part."""
+        network, sides = self.find(model), box_sides(data.train.labels)
+        detector = DETECTORS[model].fitted(sides, data.image_shape)
+        fitted = replace(network, function=detector.build)
+        return build(model, data.image_shape, len(data.class_names), {model: fitted}, **settings)
+
     def loss(self, network, model):
-        return DETECTORS[model].loss
+        return detector_of(network).loss
 
     def examples(self, network, model):
         shape = network.inputs[0].shape[1:]
-        return lambda images, labels: (images, DETECTORS[model].targets(shape, labels))
+        detector = detector_of(network)
+        return lambda images, labels: (images, detector.targets(shape, labels))
 
     @staticmethod
     def moved(labels, maps, image_shape):
@@ -80,8 +91,7 @@ class Detection(Task):
 
 def detections(network, images):
     """What a network's detector decodes, {"boxes", "scores", "classes", "count"}."""
-    detector = DETECTORS[network.name]
-    return detector.decode(network(images, training=False), network.inputs[0].shape[1:])
+    return detector_of(network).decode(network(images, training=False), network.inputs[0].shape[1:])
 
 
 def in_graph(network):
