@@ -111,6 +111,7 @@ ARGUMENTS = [
     bad("Reshape", "target_shape", "-2", target_shape=(-2, 3)),
     bad("SoftmaxCrossEntropy", "`label_smoothing`", "[0, 1)", label_smoothing=1),
     bad("SoftmaxCrossEntropy", "`ignore_class`", "integer", ignore_class=0.5),
+    *(bad("SoftmaxCrossEntropy", "`class_weights`", class_weights=(1, w)) for w in (-1, NAN)),
     *(bad("MaximumAPosteriori", "`j`", j=j) for j in (0, -1, INFINITE)),
     *(bad("CrossEntropy", "`delta`", delta=d) for d in (-1, INFINITE)),
     *(bad("NegativeLogLikelihood", "`delta`", delta=d) for d in (-1, INFINITE)),

@@ -8,6 +8,7 @@ import tensorflow as tf
 from app.detection import DETECTORS
 from app.detection.boxes import NO_OBJECT
 from app.detection.matching import IGNORED, NEGATIVE
+from app.detection.refitting import refit
 from app.detection.regions import divided, regions_loss
 from app.detection.retinanet import retinanet_loss
 from app.detection.scoring import score
@@ -15,6 +16,7 @@ from app.detection.ssd import ssd_loss
 from app.detection.voc import BCCD, read_voc
 from app.detection.yolo import yolo1_loss
 from app.detection.yolo_anchors import to_depth, yolo2_loss, yolo3_loss
+from app.precision import precision, widen_outputs
 
 SHAPE, CLASSES = (50, 70, 3), 3
 NONE = [0, 0, 0, 0, NO_OBJECT]
@@ -57,7 +59,7 @@ def logit(p):
 
 def ideal(name, targets):
     """The predictions that say exactly what the targets say."""
-    if name in ("faster-rcnn", "fast-rcnn", "sppnet"):
+    if name in ("faster-rcnn", "fast-rcnn", "sppnet", "rcnn"):
         boxes, classes = np.split(LABELS, [4], -1)
         scores = SURE * np.eye(CLASSES + 1)[classes[..., 0].astype(int)]
         regions = tf.constant(np.concatenate([boxes, scores, np.zeros((3, 3, 4 * CLASSES))], -1),
@@ -339,5 +341,69 @@ def test_it_learns_eight_images_of_blood_by_heart(detector, handgrad_data):
         x = {"images": x, "proposals": regions}
     model.fit(x, detector.targets(shape, tf.constant(labels)), batch_size=8, epochs=steps,
               verbose=0)
+    if detector.name == "rcnn":
+        refit(model, x, labels)
     result = score(detector.decode(model.predict(x, verbose=0), shape), labels, BCCD)
     assert result.map_50 >= 0.95, result
+
+
+@pytest.mark.parametrize("name", ["rcnn", "sppnet"])
+def test_refitted_scores_are_margins_of_svms_and_offsets_ridge_regressions(name):
+    detector = DETECTORS[name]
+    model = detector.build(SHAPE, CLASSES, width=0.125)
+    trunk = [np.array(w) for w in model.weights if not w.path.startswith(("scores", "offsets"))]
+    x = inputs(detector)
+    x["proposals"][:, 3:9] = LABELS[0, [0, 1, 2, 0, 1, 2], :4] + [0, 2, -1, 0]
+    refit(model, x, LABELS)
+    for before, after in zip(trunk, (w for w in model.weights
+                                     if not w.path.startswith(("scores", "offsets")))):
+        np.testing.assert_array_equal(before, after)
+    rois, scores, offsets = divided(model.predict({**x, "proposals": true_regions(detector)}))
+    scores = np.asarray(scores)
+    assert (scores[..., -1] == 0).all()  # the background's
+    for image, row in zip(*np.nonzero(LABELS[..., 4] > NO_OBJECT)):
+        own = int(LABELS[image, row, 4])
+        assert scores[image, row].argmax() == own and scores[image, row, own] > 0
+
+
+def true_regions(detector):
+    regions = np.zeros((3, detector.proposals, 4), np.float32)
+    regions[:, :3] = LABELS[..., :4]
+    return regions
+
+
+def test_a_class_without_objects_is_not_found_after_refitting():
+    detector = DETECTORS["sppnet"]
+    model = detector.build(SHAPE, CLASSES + 1, width=0.125)
+    refit(model, inputs(detector), LABELS)
+    found = detector.decode(model.predict(inputs(detector)), SHAPE)
+    there = np.arange(found["classes"].shape[1]) < np.asarray(found["count"])[:, None]
+    assert CLASSES not in np.asarray(found["classes"])[there]
+
+
+def test_rcnn_sees_each_region_by_itself():
+    """What is in one region changes nothing of another; the regions' context is cut out too."""
+    detector = DETECTORS["rcnn"]
+    model = detector.build(SHAPE, CLASSES, width=0.125)
+    x = inputs(detector)
+    x["proposals"][:, 0], x["proposals"][:, 1] = (5, 5, 25, 25), (40, 20, 60, 40)
+    before = model.predict(x)
+    x["images"][:, 4:26, 4:26] = 0.0
+    after = model.predict(x)
+    assert np.abs(before[:, 0, 4:] - after[:, 0, 4:]).max() > 1e-6
+    np.testing.assert_allclose(before[:, 1], after[:, 1], atol=1e-5)
+    np.testing.assert_allclose(model.get_layer("widened")(x["proposals"])[0, 1],
+                               [50 - 10 * 227 / 195, 30 - 10 * 227 / 195,
+                                50 + 10 * 227 / 195, 30 + 10 * 227 / 195], rtol=1e-5)
+
+
+def test_mixed_precision_keeps_the_predictions_wide(detector):
+    with precision("mixed_bfloat16"):
+        model = detector.build(SHAPE, CLASSES, width=0.125)
+    widen_outputs(model)
+    outputs = model(inputs(detector))
+    assert {t.dtype for t in keras.tree.flatten(outputs)} == {tf.float32}
+    assert {w.dtype for w in model.trainable_weights} == {"float32"}
+    narrow = [layer for layer in model.layers if layer.compute_dtype == "bfloat16"]
+    assert {"conv1", "each"} & {layer.name for layer in narrow}
+    assert np.isfinite(np.concatenate([np.ravel(t) for t in keras.tree.flatten(outputs)])).all()

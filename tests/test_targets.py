@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from custom_layers.examples import spread
 from custom_layers.likelihood import CrossEntropy, NegativeLogLikelihood
+from custom_layers.losses import SoftmaxCrossEntropy
 from custom_layers.targets import class_targets, elementwise_targets, smooth
 
 LABELS = np.array([0, 4, 2, 2, 1, 3])
@@ -60,6 +61,39 @@ def test_ignored_labels_are_those_of_keras(ignored, weighted, reduction, jit):
     da, db = (t - np.sum(t * np.array(y), -1, keepdims=True) for t in (a[1], b[1]))
     np.testing.assert_allclose(da, db, rtol=1e-3, atol=1e-5)
     np.testing.assert_array_equal(np.array(a[1])[labels == ignored], 0)
+
+
+@pytest.mark.parametrize("reduction", ["sum_over_batch_size", "sum", "none"])
+@pytest.mark.parametrize("ignored", [None, -1, 2])
+def test_weights_of_classes_are_sample_weights_of_keras(ignored, reduction):
+    """Loss and gradient, in a graph; pixels that are ignored weigh nothing and do not count."""
+    logits = tf.constant(spread((2, 3, 4, 5)), tf.float32)
+    labels = np.random.default_rng(0).integers(0, 5, (2, 3, 4))
+    if ignored == -1:
+        labels[0, :2, 1:] = -1
+    weights = (0.5, 1.0, 3.0, 0.0, 2.0)
+    ours = SoftmaxCrossEntropy(ignore_class=ignored, class_weights=weights, reduction=reduction)
+    stock = keras.losses.SparseCategoricalCrossentropy(True, ignore_class=ignored,
+                                                       reduction=reduction)
+
+    @tf.function
+    def run(loss, sample_weight):
+        with tf.GradientTape() as tape:
+            tape.watch(logits)
+            value = loss(labels, logits, sample_weight)
+        return value, tape.gradient(value, logits)
+
+    a, b = run(ours, None), run(stock, tf.gather(weights, np.maximum(labels, 0)))
+    for mine, theirs in zip(a, b):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-5, atol=1e-6)
+
+
+def test_weights_of_classes_are_one_a_class_and_of_labels():
+    loss = SoftmaxCrossEntropy(class_weights=(1, 2, 3))
+    with pytest.raises(ValueError, match="5 numbers, one a class. Received: 3"):
+        loss(LABELS, probabilities())
+    with pytest.raises(ValueError, match="`class_weights` needs integer labels"):
+        loss(np.eye(5)[LABELS], probabilities())
 
 
 def test_nothing_is_left_where_all_is_ignored():
@@ -121,6 +155,7 @@ def test_ignoring_needs_labels():
 @pytest.mark.parametrize("loss", [
     CrossEntropy(label_smoothing=0.1, ignore_class=255, delta=1e-5, reduction="sum", name="it"),
     NegativeLogLikelihood(from_logs=True, label_smoothing=0.1),
+    SoftmaxCrossEntropy(class_weights=(0.5, 2)),
 ], ids=lambda loss: type(loss).__name__)
 def test_config_brings_the_loss_back(loss):
     again = keras.losses.deserialize(keras.losses.serialize(loss))

@@ -4,19 +4,20 @@ from dataclasses import replace
 
 from app.detection.fast_rcnn import FastRCNN, SPPNet
 from app.detection.faster_rcnn import FasterRCNN
+from app.detection.rcnn import RCNN
 from app.detection.retinanet import RetinaNet
 from app.detection.settings import settings_of
 from app.detection.ssd import SSD
 from app.detection.yolo import YOLO1
 from app.detection.yolo_anchors import YOLO2, YOLO3
 
-__all__ = ["DETECTORS", "FastRCNN", "FasterRCNN", "RetinaNet", "SPPNet", "SSD", "YOLO1", "YOLO2",
-           "YOLO3", "detector_of"]
+__all__ = ["DETECTORS", "FastRCNN", "FasterRCNN", "RCNN", "RetinaNet", "SPPNet", "SSD", "YOLO1",
+           "YOLO2", "YOLO3", "detector_of"]
 
 DETECTORS = {
     detector.name: detector
     for detector in (SSD(), RetinaNet(), YOLO1(), YOLO2(), YOLO3(), FasterRCNN(), FastRCNN(),
-                     SPPNet())
+                     SPPNet(), RCNN())
 }
 
 

@@ -80,12 +80,16 @@ class FasterRCNN(AnchorDetector):
         rpn = Concatenate(-1, name="rpn")([
             flat([parts.predictor(count * size, f"rpn_{name}", kernel=1)(x)], size, f"rpn_{name}")
             for name, size in (("offsets", 4), ("scores", 2))])
-        rois = Proposals(self.anchors(image_shape).tolist(), image_shape[:2], self.candidates,
-                         self.proposals, self.overlap, name="proposals")(rpn)
+        rois = self.proposed(image_shape, self.candidates, self.proposals)(rpn)
         pooled = RoIAlign(7, 1 / stride, name="pooled")(features, rois)
         pooled = Reshape((self.proposals, -1), name="pooled_flat")(pooled)
         regions = region_head(parts, pooled, rois, classes, self.units)
         return model(self, images, {"rpn": rpn, "regions": regions})
+
+    def proposed(self, image_shape, candidates, count):
+        """The layer that takes proposals, at most `count`, out of the proposal network's output."""
+        return Proposals(self.anchors(image_shape).tolist(), image_shape[:2], candidates, count,
+                         self.overlap, name="proposals")
 
     def targets(self, image_shape, labels):
         return {"rpn": super().targets(image_shape, labels), "regions": labels}

@@ -5,12 +5,13 @@ import io
 from dataclasses import dataclass
 
 import numpy as np
+import tensorflow as tf
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from rich.table import Table
 from rich.text import Text
 
-from app.detection.boxes import NO_OBJECT
+from app.detection.boxes import NO_OBJECT, iou
 from app.errors import HandgradError
 
 BEST = 100  # detections of an image that count, the highest-scoring
@@ -107,6 +108,12 @@ def score(detections, labels, class_names):
     precision = _precisions(_truth(labels, there, classes), _results(found), classes)
     return DetectionEvaluation(tuple(class_names), len(labels), objects,
                                precision[0], precision.mean(axis=0))
+
+
+def recall(proposals, labels, overlap=0.5):
+    """The part of the true boxes (N, M, 5) that one of the proposals (N, R, 4) overlaps so much."""
+    found = iou(tf.constant(proposals), tf.constant(labels[..., :4])).numpy().max(1)
+    return float((found >= overlap)[labels[..., 4] > NO_OBJECT].mean())
 
 
 def _truth(labels, there, classes):

@@ -4,8 +4,9 @@ import keras
 
 from app.models.common import check_width, scaled, start_functional, weights
 from app.models.vgg import VGG
-from custom_layers import (BatchNormalization, Conv2D, MaxPoolingWithIndices2D, MaxUnpooling2D,
-                           ReLU)
+from app.segmentation.sizes import enlarged
+from custom_layers import (AveragePooling2D, BatchNormalization, Conv2D, MaxPoolingWithIndices2D,
+                           MaxUnpooling2D, ReLU)
 
 # Filters of the convolutions of each stage.
 _VGG16 = [[]]
@@ -29,18 +30,24 @@ def segnet(image_shape, classes, *, width=1.0, weight_decay=0.0, statistics=None
     return keras.Model(images, logits, name="segnet")
 
 
-def segnet_basic(image_shape, classes, *, width=1.0, weight_decay=0.0, statistics=None):
+def segnet_basic(image_shape, classes, *, width=1.0, reduction=1, weight_decay=0.0,
+                 statistics=None):
     """Four 7x7 convolutions of 64 filters, and four behind unpooling by indices, without ReLU.
+
+    With a `reduction` of 2 the network sees images of half the sides, each pixel the mean of
+    2x2, and its logits are enlarged by as much: a quarter of the time.
 
     Source: Badrinarayanan, Kendall, Cipolla, SegNet, TPAMI 2017, section 4.1. Departs from it:
     images are normalised by mean and deviation in place of their local contrast.
     """
     parts = _Parts(7, width, weight_decay)
     images, x = start_functional(image_shape, statistics)
+    if reduction > 1:
+        x = AveragePooling2D(reduction, padding="same", name="reduce")(x)
     x, pooled = parts.encoder(x, [[64]] * 4)
     x = parts.decoder(x, pooled, [[64]] * 4, relu=False)
-    logits = Conv2D(classes, 1, name="logits", **weights(weight_decay))(x)
-    return keras.Model(images, logits, name="segnet-basic")
+    x = Conv2D(classes, 1, name="scores", **weights(weight_decay))(x)
+    return keras.Model(images, enlarged(x, reduction, image_shape[:2]), name="segnet-basic")
 
 
 class _Parts:

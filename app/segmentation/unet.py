@@ -3,7 +3,7 @@
 import keras
 
 from app.models.common import check_width, scaled, start_functional, weights
-from app.segmentation.sizes import cropped
+from app.segmentation.sizes import cropped, enlarged
 from custom_layers import (BatchNormalization, Concatenate, Conv2D, MaxPooling2D, ReLU,
                            SpatialDropout2D, UpSampling2D)
 
@@ -47,6 +47,4 @@ def unet(image_shape, classes, *, levels=3, filters=16, width=1.0, stem=1, dropo
         x = Concatenate(name=f"join{level}")([cropped(x, skip.shape[1:3]), skip])
         x = block(x, level, f"up{level}")
     x = Conv2D(classes, 1, name="scores", **initial)(x)
-    if stem > 1:
-        x = UpSampling2D(stem, interpolation="bilinear", name="enlarge")(x)
-    return keras.Model(images, cropped(x, image_shape[:2], name="logits"), name="unet")
+    return keras.Model(images, enlarged(x, stem, image_shape[:2]), name="unet")

@@ -1,0 +1,128 @@
+"""Segmentation and detection of photos, from scratch: CamVid and BCCD, as `handgrad train` does it.
+
+    python -m benchmarks.photos run CASE FOLDER       trains in FOLDER, or goes on there
+    python -m benchmarks.photos page                  PHOTOS.md of what PHOTOS.json holds
+
+CASE: one of those below. HANDGRAD_DATA names the folder with camvid.tar and bccd.tar.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from app.console import quiet_tensorflow
+from app.detection import detector_of
+from app.detection.scoring import recall
+from app.runs import Run, read_json
+from app.tasks import find_task
+from benchmarks.__main__ import machine
+
+PAGE = Path(__file__).parent / "PHOTOS.md"
+FIGURES = PAGE.with_suffix(".json")
+PROPOSALS = 300
+_CAMVID = ("--task segment --data camvid --batch-size 8 --schedule cosine --warmup 3 "
+           "--balance log --augment flip,scale=0.4,shift=0.2,brightness=0.15 --ema 0.99 ")
+_BCCD = ("--task detect --data bccd --width 0.5 --batch-size 8 --learning-rate 2e-3 "
+         "--schedule cosine --warmup 2 --augment flip,scale=0.2,shift=0.1,brightness=0.15 "
+         "--ema 0.99 ")
+# The command, the measure of the test part, what is asked of it, in at most so many minutes.
+CASES = {
+    "camvid-unet": (f"unet-photo {_CAMVID}--learning-rate 3e-3 --epochs 240", "mean_iou", 0.52,
+                    150),
+    "camvid-segnet-basic": (f"segnet-basic-half {_CAMVID}--learning-rate 1e-3 --epochs 60",
+                            "mean_iou", 0.46, 150),
+    "bccd-retinanet": (f"retinanet {_BCCD}--epochs 80", "map_50", 0.85, 120),
+    "bccd-faster-rcnn": (f"faster-rcnn {_BCCD}--epochs 80", "map_50", 0.80, 120),
+}
+INTRODUCTION = """\
+# Photos, from scratch
+
+Each network is trained by the command below it, from its first weights, on the training part alone;
+the validation part chooses the epoch, the test part is looked at once, at the end. No weights come
+from elsewhere. `python -m benchmarks.photos run CASE FOLDER` does it again. CamVid is segmented at
+its 480x360 pixels (SegNet-Basic sees half the sides and enlarges its logits), BCCD's photos are
+brought to 320x240. Minutes are those of training, validation after each epoch included, beside
+other work of the same machine; epochs that were gone on with after an interruption count."""
+
+
+def run(case, folder):
+    """Trains and evaluates a case in `folder`, and keeps its figures."""
+    command = [sys.executable, "-m", "app.cli", "train", *CASES[case][0].split(), "--name", case,
+               "--resume"]
+    root = PAGE.parent.parent
+    subprocess.run(command, cwd=folder, env=os.environ | {"PYTHONPATH": str(root)}, check=True)
+    with contextlib.chdir(folder):
+        found = figures(Run.open(case))
+    kept = json.loads(FIGURES.read_text()) if FIGURES.exists() else {}
+    FIGURES.write_text(json.dumps({**kept, case: found}, indent=1) + "\n")
+
+
+def figures(finished):
+    """What is told of a finished run."""
+    metrics, history = read_json(finished.path / "metrics.json"), finished.history()
+    found = {"parameters": metrics["parameters"], "test": metrics["test"],
+             "epochs": len(history), "minutes": sum(row["seconds"] for row in history) / 60,
+             "machine": machine()}
+    if finished.config.model == "faster-rcnn":
+        found["recall"] = proposals_recall(finished)
+    return found
+
+
+def proposals_recall(finished):
+    """Of the true boxes of the test part those that one of 300 proposals overlaps by 0.5."""
+    task, network = find_task("detect"), finished.model()
+    data = task.load(**finished.config.data_arguments())
+    shape, images = data.image_shape, data.test.images.astype("float32") / 255
+    outputs = network.predict(images, batch_size=8, verbose=0)
+    layer = detector_of(network).proposed(shape, 8 * PROPOSALS, PROPOSALS)
+    return recall(layer(outputs["rpn"]), data.test.labels)
+
+
+def page(found):
+    """PHOTOS.md of the figures by case."""
+    lines = [INTRODUCTION, "", "| case | parameters | measure | asked | found | epochs | minutes |",
+             "|---|---|---|---|---|---|---|"]
+    for case, (_, measure, bar, most) in CASES.items():
+        if case in found:
+            one = found[case]
+            value, minutes = one["test"][measure], one["minutes"]
+            lines.append(
+                f"| {case} | {one['parameters']:,} | {measure.replace('_', ' ')} | {bar:.2f} | "
+                f"{value:.4f}{'' if value >= bar else ' **missed**'} | {one['epochs']} | "
+                f"{minutes:.0f}{'' if minutes <= most else ' **missed**'} of {most} |")
+    for case, one in found.items():
+        columns = [name for name in one["test"]["classes"][0] if name != "name"]
+        lines += ["", f"## {case}", "", f"    handgrad train {CASES[case][0]}", "",
+                  f"| class | {' | '.join(columns)} |", f"|---{'|---' * len(columns)}|"]
+        for row in one["test"]["classes"]:
+            lines.append(f"| {row['name']} | " + " | ".join(
+                f"{row[name]:.4f}" if isinstance(row[name], float) else f"{row[name]:,}"
+                for name in columns) + " |")
+        if "recall" in one:
+            lines += ["", f"Recall of {PROPOSALS} proposals at an IoU of 0.5: "
+                          f"{one['recall']:.4f} (asked: 0.95)."]
+        lines += ["", f"{one['machine']}."]
+    return "\n".join(lines) + "\n"
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.photos", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parts = parser.add_subparsers(dest="part", required=True)
+    running = parts.add_parser("run")
+    running.add_argument("case", choices=CASES)
+    running.add_argument("folder", type=Path)
+    parts.add_parser("page")
+    chosen = parser.parse_args()
+    quiet_tensorflow()
+    if chosen.part == "run":
+        run(chosen.case, chosen.folder)
+    PAGE.write_text(page(json.loads(FIGURES.read_text())))
+
+
+if __name__ == "__main__":
+    main()

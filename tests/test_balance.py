@@ -1,0 +1,55 @@
+"""Weights of classes by how rare they are."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from app.balance import BALANCES, class_weights
+from app.errors import HandgradError, UsageError
+from app.runs import Config
+from app.tasks import find_task
+from app.training import new_model
+
+NAMES = ("often", "rare", "rarest")
+COUNTS = np.array([890, 100, 10])
+
+
+def test_weights_by_hand():
+    shares = COUNTS / 1000
+    for way, raw in (("median", 0.1 / shares), ("log", 1 / np.log(1.02 + shares))):
+        np.testing.assert_allclose(class_weights(way, COUNTS, NAMES), raw / (shares @ raw))
+
+
+@pytest.mark.parametrize("way", BALANCES)
+def test_rarer_classes_weigh_more_and_the_mean_is_1(way):
+    weights = np.array(class_weights(way, COUNTS, NAMES))
+    assert (np.diff(weights) > 0).all()
+    assert weights @ COUNTS / COUNTS.sum() == pytest.approx(1)
+
+
+def test_what_cannot_be_balanced_is_said():
+    with pytest.raises(UsageError, match="Unknown balance 'mean'.*median, log"):
+        class_weights("mean", COUNTS, NAMES)
+    with pytest.raises(HandgradError, match="Missing: rare$"):
+        class_weights("log", np.array([2, 0, 1]), NAMES)
+
+
+@pytest.mark.parametrize(("task", "network", "sizes"), [
+    ("classify", "mlp", {}), ("classify", "lenet5-1998", {}), ("segment", "unet", {"width": 0.2})])
+def test_the_loss_has_the_weights_of_the_training_part(task, network, sizes):
+    data = find_task(task).load("digits" if task == "classify" else "digit-scenes",
+                                **({"image_size": 32} if network == "lenet5-1998" else {}))
+    config = Config(network, data.name, task, balance="median", sizes=sizes)
+    loss = new_model(config, data).loss
+    counts = data.count(data.train.labels, len(data.class_names))
+    assert (loss[0] if isinstance(loss, list) else loss).class_weights == class_weights(
+        "median", counts, data.class_names)
+    assert new_model(replace(config, balance=None), data).loss.class_weights is None
+
+
+def test_other_tasks_refuse_it():
+    detect = find_task("detect")
+    with pytest.raises(UsageError, match="--balance is for.*Received: --task detect"):
+        new_model(Config("ssd", "digit-scenes", "detect", balance="log", sizes={"width": 0.1}),
+                  detect.load("digit-scenes"))
