@@ -39,19 +39,19 @@ def predict(model, files, to=None):
 
 def draw_answers(served, rows, folder):
     """Writes the answer about each image as a PNG file, and its path into the row."""
-    from app.answer_pictures import draw
+    from app.pictures.answers import draw
 
     folder.mkdir(parents=True, exist_ok=True)
     for number, row in enumerate(rows):
         if not row.get("error"):
             path = folder / f"{number:03d}-{Path(row['file']).stem}.png"
-            draw(served, row).save(path)
+            draw(served, row["file"], row["answer"]).save(path)
             row["picture"] = str(path)
 
 
 def generate(served, files, to):
     """Writes images of a generator, one a seed, and all of them in one picture."""
-    from app.generation.pictures import tiled
+    from app.pictures.grids import tiled
 
     if files or to is None:
         raise UsageError("A generator draws images, of no file: give --to FOLDER to write them to. "

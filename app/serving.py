@@ -48,7 +48,7 @@ def load(path, version=None):
     if version not in known:
         raise unknown(f"version of {path}", version, [str(number) for number in known])
     folder = path / str(version)
-    task = _task(folder)
+    task = task_of(folder)
     return Served(folder) if task == "classify" else ServedTask(folder, task)
 
 
@@ -58,7 +58,7 @@ def versions(folder):
 
 
 class Served:
-    """One version of an export, loaded.
+    """One version of an export, loaded; or what `tf.saved_model.load` has given of it, `model`.
 
     Attributes:
         folder, name, version: where it lies, as in `saved_models/<name>/<version>`.
@@ -71,12 +71,12 @@ class Served:
 
     task = "classify"
 
-    def __init__(self, folder):
+    def __init__(self, folder, model=None):
         self.folder = Path(folder)
         self.name, self.version = self.folder.parent.name, int(self.folder.name)
         try:
             # Held, since the signatures do not keep the variables alive.
-            self._model = tf.saved_model.load(str(folder))
+            self._model = tf.saved_model.load(str(folder)) if model is None else model
             labels = (self.folder / "assets" / "labels.txt").read_text(encoding="utf-8")
             self.card = _card(self.folder)
             self.class_names = tuple(labels.removesuffix("\n").split("\n"))
@@ -185,9 +185,21 @@ class ServedTask(Served):
     what `app.answers` makes of it, and "answer", the arrays themselves by the output's name.
     """
 
-    def __init__(self, folder, task):
+    def __init__(self, folder, task, model=None):
         self.task = task
-        super().__init__(folder)
+        super().__init__(folder, model)
+
+    def answer(self, contents):
+        """What `predict_files` says of the image file with these contents.
+
+        Raises:
+            UsageError: where it cannot be decoded.
+        """
+        row = {}
+        self._fill([(row, contents)])
+        if "error" in row:
+            raise UsageError(f"The image cannot be decoded: {row['error']}")
+        return row
 
     def draw(self, seeds):
         """Images uint8 (N, H, W, C) of a generator, each of its seed."""
@@ -203,7 +215,7 @@ class ServedTask(Served):
         return tuple(images["images"].shape[1:]) if "images" in images else ()
 
 
-def _task(folder):
+def task_of(folder):
     """The task of an export by its card; of an export that is broken "classify"."""
     try:
         return _card(folder).get("task", "classify")

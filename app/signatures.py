@@ -150,9 +150,22 @@ def decode(contents, height, width, channels):
     box_width = tf.clip_by_value(size[0] * width // height, 1, size[1])
     top, left = (size[0] - box_height) // 2, (size[1] - box_width) // 2
     image = image[top:top + box_height, left:left + box_width]
+    return _resized(image, height, width, channels)
+
+
+def decode_whole(contents, height, width, channels):
+    """(an encoded image, stretched and not cut, as `app.detection` reads it; its (height, width)).
+    """
+    image = tf.io.decode_image(contents, expand_animations=False)
+    return _resized(image, height, width, channels), tf.cast(tf.shape(image)[:2], tf.float32)
+
+
+def _resized(image, height, width, channels):
+    """An image uint8 (h, w, 1 to 4) as float32 (height, width, channels) in [0, 1]."""
+    several = tf.shape(image)[2] > 2
     image = tf.image.resize(image, (height, width), antialias=True)
     # One or two channels are grey and alpha, three or four are RGB and alpha.
-    image = tf.gather(image, tf.where(size[2] > 2, [0, 1, 2], [0, 0, 0]), axis=-1)
+    image = tf.gather(image, tf.where(several, [0, 1, 2], [0, 0, 0]), axis=-1)
     if channels == 1:
         image = tf.reduce_sum(image * _LUMA, axis=-1, keepdims=True)
     return image / 255

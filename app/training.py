@@ -17,7 +17,6 @@ from app.schedules import learning_rate
 from app.state import read_state, write_state
 from app.tasks import find_task
 from app.transfer import head_of, statistics_of, transfer
-from custom_layers.lean import lean
 from custom_layers.lean_storage import SAVES
 
 
@@ -251,7 +250,7 @@ def train(run, data, *, verbose=0):
         HandgradError: where training diverges.
         UsageError: where the network, the data and the settings do not fit together.
     """
-    config = run.config
+    config, task = run.config, find_task(run.config.task)
     model = new_model(config, data)
     run.begin_training()
     checkpoints = Checkpoints(run, config.patience)
@@ -260,7 +259,7 @@ def train(run, data, *, verbose=0):
         _keep_filters(run, model)
     if first_epoch < config.epochs and not checkpoints.finished():
         fit(
-            lean(model, save=config.lean, seed=config.seed) if config.lean else model,
+            task.lean(model, save=config.lean, seed=config.seed) if config.lean else model,
             config, training_part(config, data),
             None if config.on_train_and_validation else data.validation,
             first_epoch=first_epoch,

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import scipy.linalg
 
-from app.generation.fid import frechet_distance, noise_like, qualities
+from app.generation.fid import Observer, frechet_distance, noise_like
 from custom_layers import Dense, Flatten
 
 
@@ -56,11 +56,15 @@ def test_a_classifier_s_view(rng):
     real = rng.random((50, 2, 1, 1), np.float32)
     drawn = np.tile(np.float32([[[1]], [[0]]]), (4, 1, 1, 1))
     drawn[3] = drawn[3, ::-1]
-    found = qualities(classifier, real, {"real": real, "drawn": drawn})
-    assert found["real"].fid == pytest.approx(0, abs=1e-6)
-    assert found["drawn"].fid == pytest.approx(frechet_distance(drawn[..., 0, 0], real[..., 0, 0]))
-    np.testing.assert_allclose(found["drawn"].coverage, [3 / 4, 1 / 4, 0])
-    assert found["drawn"].confidence == pytest.approx(np.exp(9) / (np.exp(9) + 2))
+    observer = Observer(classifier, real)
+    found = observer.quality(drawn)
+    assert observer.quality(real).fid == pytest.approx(0, abs=1e-6)
+    assert found.fid == pytest.approx(frechet_distance(drawn[..., 0, 0], real[..., 0, 0]))
+    np.testing.assert_allclose(found.coverage, [3 / 4, 1 / 4, 0])
+    assert found.confidence == pytest.approx(np.exp(9) / (np.exp(9) + 2))
+    some = observer.quality(drawn, compared=2)  # the distance alone is of some
+    assert some.fid == observer.quality(drawn[:2]).fid
+    np.testing.assert_array_equal(some.coverage, found.coverage)
 
 
 def test_noise_has_the_pixels_of_the_images_and_none_of_their_places():

@@ -21,7 +21,8 @@ ZEROS = np.zeros((8, 8, 1)).tolist()
 class Plain:
     """A viewer of an export without layers."""
 
-    name, version, image_shape, labels = "plain", 3, (8, 8, 1), ("a", "b")
+    name, task, version = "plain", "classify", 3
+    image_shape, labels = (8, 8, 1), ("a", "b")
     has_layers, backward = False, None
 
     def layers(self):
@@ -65,12 +66,18 @@ def test_the_page_loads_nothing_from_elsewhere(client):
 
 def test_models_and_layers(client):
     net, plain, _ = client.get("/page/models").json()
-    assert net == {"name": "net", "version": None, "image_shape": [8, 8, 1], "labels": LABELS,
-                   "layers": True, "backward": True}
+    assert net == {"name": "net", "task": "classify", "version": None, "image_shape": [8, 8, 1],
+                   "labels": LABELS, "layers": True, "backward": True}
     assert plain["version"] == 3 and not plain["layers"] and not plain["backward"]
     layers = client.get("/page/models/net").json()
     assert [layer["name"] for layer in layers][:3] == ["resize", "C1", "S2"]
     assert client.get("/page/models/plain").json() == []
+
+
+def test_a_classifier_answers_nothing_else(client):
+    for part, body in (("answer", {"image": {"b64": encoded((8, 8))}}), ("answer", {"seed": 1})):
+        reply = client.post(f"/page/models/net/{part}", json=body)
+        assert reply.status_code == 400 and "ask it at /look" in reply.json()["error"]
 
 
 def test_look(client):

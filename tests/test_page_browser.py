@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import socket
 import subprocess
 import sys
@@ -11,8 +12,10 @@ from urllib.request import urlopen
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from command_line import ENVIRONMENT
 from PIL import Image
+from served_models import F, S, save, spec
 
 from app.data import load
 from app.images import resize
@@ -89,14 +92,14 @@ def visit(chromium, request):
     contexts, errors = [], []
     address = request.getfixturevalue(getattr(request, "param", "address"))
 
-    def call(**device):
+    def call(shows=".tile .mark", **device):
         contexts.append(chromium.new_context(**(device or DESKTOP)))
         page = contexts[-1].new_page()
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.on("request", lambda request: errors.append(request.url)
                 if not request.url.startswith((address, "data:", "blob:")) else None)
         page.goto(address)
-        page.wait_for_selector(".tile .mark")
+        page.wait_for_selector(shows)
         return page
 
     yield call
@@ -243,6 +246,64 @@ def test_an_export_at_the_server(visit):
     assert page.locator("#gradient").is_hidden()
     page.click("#erase")
     page.wait_for_selector("#cells button")
+
+
+def brightness(module):
+    """To segment: what is bright is of class 1."""
+    def of(images):
+        return {"mask": tf.cast(images[..., 0] > 0.5, tf.int32), "score": images[..., 0]}
+
+    def of_files(image_bytes):
+        return of(tf.map_fn(
+            lambda one: tf.image.resize(tf.io.decode_png(one, 1), (32, 32)) / 255, image_bytes,
+            fn_output_signature=tf.TensorSpec((32, 32, 1))))
+
+    return {"serving_default": (of, [spec(F, None, 32, 32, 1, name="images")]),
+            "image_bytes": (of_files, [spec(S, None, name="image_bytes")])}
+
+
+def painter(module):
+    """To generate: grey images, the lighter the larger their seed."""
+    def of(seed):
+        return {"images": tf.ones((tf.size(seed), 8, 8, 1)) * tf.cast(
+            seed % 7, F)[:, None, None, None] / 7}
+
+    return {"serving_default": (lambda noise: {"images": noise}, [spec(F, None, 4, name="noise")]),
+            "seeds": (of, [spec(tf.int32, None, name="seed")])}
+
+
+@pytest.fixture(scope="module")
+def task_address(tmp_path_factory):
+    """A server of two models that do not classify."""
+    folder = tmp_path_factory.mktemp("tasks")
+    for task, signatures in (("segment", brightness), ("generate", painter)):
+        version = folder / "saved_models" / task / "1"
+        save(version, signatures)
+        (version / "assets").mkdir(exist_ok=True)
+        (version / "assets" / "labels.txt").write_text("dark\nbright\n")
+        (version / "assets.extra").mkdir()
+        (version / "assets.extra" / "model_card.json").write_text(json.dumps({"task": task}))
+    with started(["serve", "saved_models"], folder) as url:
+        yield url
+
+
+@pytest.mark.parametrize("visit", ["task_address"], indirect=True)
+def test_other_tasks_are_shown_as_pictures(visit):
+    page = visit(shows="#picture:not([hidden])")
+    assert page.locator("#models").input_value() == "generate" and page.is_hidden("#top")
+    first = page.get_attribute("#picture", "src")
+    page.click("#others")
+    page.wait_for_function("first => document.getElementById('picture').src !== first", arg=first)
+    page.select_option("#models", "segment")
+    page.wait_for_selector("#choose:not([hidden])")
+    assert page.is_hidden("#picture") and page.is_hidden("#others")
+    image = np.zeros((32, 32), np.uint8)
+    image[:, :8] = 255
+    page.set_input_files("#asked", png(image))
+    page.wait_for_selector("#picture:not([hidden])")
+    assert page.inner_text("#line") == "dark 75.0%, bright 25.0%"
+    page.set_input_files("#asked", {"name": "no.png", "mimeType": "image/png", "buffer": b"no"})
+    sync_api.expect(page.locator("#message")).to_contain_text("cannot be decoded", timeout=5000)
 
 
 def test_files(visit):

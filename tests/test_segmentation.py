@@ -11,8 +11,8 @@ from app.errors import HandgradError, UsageError
 from app.models.arithmetic import shapes_only
 from app.runs import Config
 from app.segmentation import data as data_sets
-from app.segmentation.data import VOID
-from app.segmentation.pictures import overlay, palette
+from app.segmentation import VOID
+from app.pictures.masks import overlay, palette
 from app.segmentation.scoring import evaluate, intersection_over_union
 from app.split import Split
 from app.tasks import find_task

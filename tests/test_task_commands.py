@@ -1,5 +1,7 @@
 """The commands with --task, from training to an answer over HTTP, on small digit scenes."""
 
+import base64
+import io
 import json
 import shutil
 
@@ -8,6 +10,7 @@ import pytest
 from PIL import Image
 
 from app import scenes, serving
+from app.answers import ANSWERS
 from app.cli import app
 from app.console import execute
 from app.server.loaded import Loaded
@@ -55,7 +58,7 @@ def handgrad(place, monkeypatch, capsys):
 def test_a_run_is_evaluated_and_shown(place, task):
     """By the training, and again by the export."""
     metrics = json.loads((place / "runs" / task / "metrics.json").read_text())
-    assert metrics["test"]["images"] == (270 if task == "generate" else 8)
+    assert metrics["test"]["images"] == (2000 if task == "generate" else 8)
     assert metrics["exported"].endswith(f"{task}/1")
     report = (place / "runs" / task / "report.html").read_text()
     assert MEASURES[task] in report
@@ -130,6 +133,73 @@ def test_the_server_takes_it(handgrad, place, task):
     image = next((place / task).glob("*.png")).read_bytes()
     outputs = loaded.call(loaded.signatures["image_bytes"], {"image_bytes": np.array([image])})
     assert all(len(value) == 1 for value in outputs.values())
+
+
+@pytest.fixture(scope="module")
+def pages(place):
+    from fastapi import FastAPI
+    from fastapi.testclient import TestClient
+
+    from app.page.routes import Viewers, page_router
+    from app.page.task_viewer import TaskViewer
+
+    app = FastAPI()
+    app.include_router(page_router(Viewers(*(
+        TaskViewer(place / "saved_models" / task / "1", task) for task in MEASURES))))
+    return TestClient(app)
+
+
+def picture(reply):
+    assert reply.status_code == 200, reply.text
+    with Image.open(io.BytesIO(base64.b64decode(reply.json()["picture"]))) as opened:
+        return np.asarray(opened)
+
+
+def test_the_page_shows_each_answer_as_a_picture(place, pages):
+    assert {one["name"]: one["task"] for one in pages.get("/page/models").json()} == {
+        task: task for task in MEASURES}
+    for task in NETWORKS:
+        image = next((place / task).glob("*.png")).read_bytes()
+        reply = pages.post(f"/page/models/{task}/answer",
+                           json={"image": {"b64": base64.b64encode(image).decode()}})
+        assert min(picture(reply).shape[:2]) >= 256
+        served = serving.load(place / "saved_models" / task)
+        row = served.answer(image)
+        assert reply.json()["line"] == ANSWERS[task].line(row)
+    drawn = [picture(pages.post("/page/models/generate/answer", json={"seed": seed}))
+             for seed in (1, 1, 2)]
+    np.testing.assert_array_equal(drawn[0], drawn[1])
+    assert (drawn[0] != drawn[2]).any()
+
+
+@pytest.mark.parametrize(("task", "body", "said"), [
+    ("segment", {}, 'no "image"'), ("segment", {"image": {"b64": "AAAA"}}, "cannot be decoded"),
+    ("segment", {"image": [[0.5]]}, "an image file in base64"), ("generate", {}, 'no "seed"'),
+    ("generate", {"seed": -1}, "at least 0. Received: -1"),
+    ("generate", {"seed": 2**31}, "Received: 2147483648"), ("detect", [], "no object")])
+def test_the_page_says_what_it_cannot_answer(pages, task, body, said):
+    reply = pages.post(f"/page/models/{task}/answer", json=body)
+    assert reply.status_code == 400 and said in reply.json()["error"]
+    reply = pages.post(f"/page/models/{task}/look", json={"image": [[0.5]]})
+    assert reply.status_code == 400 and "ask it at /answer" in reply.json()["error"]
+
+
+def test_boxes_of_a_file_are_in_its_own_pixels(place):
+    """Files are stretched to the network's size, so that nothing of them is cut off."""
+    served = serving.load(place / "saved_models" / "detect")
+    with Image.open(next((place / "detect").glob("*.png"))) as image:
+        own = served.answer(_png(image))["answer"]
+        wide = served.answer(_png(image.resize((4 * image.width, 2 * image.height),
+                                               Image.Resampling.NEAREST)))["answer"]
+    assert own["count"] > 0
+    np.testing.assert_allclose(own["boxes"][0] * (4, 2, 4, 2), wide["boxes"][0], atol=8)
+    assert wide["boxes"][:wide["count"], 2].max() > 2 * 64
+
+
+def _png(image):
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return file.getvalue()
 
 
 def test_what_a_task_lacks_is_said_in_a_line(handgrad):

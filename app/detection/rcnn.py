@@ -81,7 +81,8 @@ class Each(keras.layers.Layer):
         return (*input_shape[:2], self.network.output_shape[-1])
 
     def get_config(self):
-        return {**super().get_config(), "network": keras.saving.serialize_keras_object(self.network)}
+        return {**super().get_config(),
+                "network": keras.saving.serialize_keras_object(self.network)}
 
     @classmethod
     def from_config(cls, config):

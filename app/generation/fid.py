@@ -23,30 +23,33 @@ class Quality:
     coverage: np.ndarray
 
 
-def qualities(classifier, real, sets):
-    """The `Quality` of each set of images beside the images `real`, by name.
+class Observer:
+    """Looks at images by a classifier, beside real images.
 
-    Compare sets of one size: with fewer images the distance of the same distribution is larger.
-
-    classifier: a model from images to logits. real: float32 (N, H, W, C) in [0, 1].
-    sets: such images by name, as in {"drawn": ..., "held out": ..., "noise": ...}.
+    Args:
+        classifier: a model from images to logits.
+        real: float32 (N, H, W, C) in [0, 1].
     """
-    head = classifier.get_layer(head_of(classifier)[0])
-    observer = keras.Model(classifier.inputs, (head.input, classifier.outputs[0]))
-    reference, _ = _observe(observer, real)
-    found = {}
-    for name, images in sets.items():
-        features, probabilities = _observe(observer, images)
+
+    def __init__(self, classifier, real):
+        head = classifier.get_layer(head_of(classifier)[0])
+        self.model = keras.Model(classifier.inputs, (head.input, classifier.outputs[0]))
+        self.reference, _ = self._see(real)
+
+    def quality(self, images, compared=None):
+        """The `Quality` of images, by default all of them; the distance of the first `compared`.
+
+        Distances are for sets of one size: with fewer images of the same distribution it is larger.
+        """
+        features, probabilities = self._see(images)
         taken_for = np.bincount(probabilities.argmax(1), minlength=probabilities.shape[1])
-        found[name] = Quality(frechet_distance(features, reference),
-                              float(probabilities.max(1).mean()), taken_for / len(images))
-    return found
+        return Quality(frechet_distance(features[:compared], self.reference),
+                       float(probabilities.max(1).mean()), taken_for / len(images))
 
-
-def _observe(observer, images):
-    """(features (N, D), probabilities (N, C)) of images: what the head is given, what it says."""
-    features, logits = observer.predict(images, batch_size=256, verbose=0)
-    return features.reshape(len(features), -1), scipy.special.softmax(logits, axis=1)
+    def _see(self, images):
+        """(features (N, D), probabilities (N, C)): what the head is given, what it says."""
+        features, logits = self.model.predict(images, batch_size=256, verbose=0)
+        return features.reshape(len(features), -1), scipy.special.softmax(logits, axis=1)
 
 
 def noise_like(images, seed=0):

@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from custom_layers import SigmoidCrossEntropy
+from custom_layers.lean import lean
 from custom_layers.registration import register
 
 # What Radford et al. train with: momentum of 0.9 makes it swing.
@@ -54,6 +55,7 @@ class GAN(keras.Model):
             raise ValueError("`label_smoothing` must be in [0, 0.5). "
                              f"Received: label_smoothing={label_smoothing}")
         self.generator, self.discriminator = generator, discriminator
+        self.draw, self.judge = generator.__call__, discriminator.__call__
         self.label_smoothing, self.shift, self.seed = label_smoothing, shift, seed
         self.cross_entropy = SigmoidCrossEntropy()
         self.measured = {name: keras.metrics.Mean(name) for name in (
@@ -63,6 +65,12 @@ class GAN(keras.Model):
     def build(self, input_shape):
         self.built = True  # both networks are
 
+    def train_lean(self, **settings):
+        """Trains both networks by `custom_layers.lean` from now on; what is saved is unchanged."""
+        # Functions, not models: these would be the GAN's own layers, and be saved with it.
+        self.draw, self.judge = (lean(network, **settings).__call__
+                                 for network in (self.generator, self.discriminator))
+
     def call(self, noise, training=False):
         return self.generator(noise, training=training)
 
@@ -71,9 +79,9 @@ class GAN(keras.Model):
         step = self.optimizer.iterations
         noise = self.noise(tf.shape(images)[0], step)
         with tf.GradientTape(persistent=True) as tape:
-            drawn = self.generator(noise, training=True)
-            real = self.discriminator(self._shifted(images, step), training=True)
-            fake = self.discriminator(self._shifted(drawn, step), training=True)
+            drawn = self.draw(noise, training=True)
+            real = self.judge(self._shifted(images, step), training=True)
+            fake = self.judge(self._shifted(drawn, step), training=True)
             losses = self.losses_of(real, fake)
             generator_loss, discriminator_loss = map(self.optimizer.scale_loss, losses)
         weights = (self.generator.trainable_variables, self.discriminator.trainable_variables)

@@ -10,11 +10,11 @@ from rich.table import Table
 
 from app.compiling import compile_model
 from app.data import batches, steps
-from app.generation.fid import Quality, noise_like, qualities
+from app.generation.fid import Observer, Quality, noise_like
 from app.models import build
 
 SEEN, MOST = 40_000, 12_000  # what the classifier is trained on: images in all, and at most
-_OBSERVERS = {}
+_CLASSIFIERS = {}
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,9 +65,9 @@ class Generated:
                 f"rarest class {drawn.coverage.min():.1%} of {self.images} images")
 
 
-def observer(train):
+def classifier(train):
     """A LeNet-5 trained on a part of the data, the same for the same part; once in a process."""
-    if id(train) not in _OBSERVERS:
+    if id(train) not in _CLASSIFIERS:
         part = train.take(np.arange(min(MOST, len(train))))
         with _seeded(0):
             epochs = -(-SEEN // len(part))
@@ -77,8 +77,8 @@ def observer(train):
             compile_model(model)
             model.fit(batches(part, 64, epochs=epochs, shuffle_seed=0), epochs=epochs,
                       steps_per_epoch=steps(part, 64), shuffle=False, verbose=0)
-        _OBSERVERS[id(train)] = train, model  # held, so that no other part gets its id
-    return _OBSERVERS[id(train)][1]
+        _CLASSIFIERS[id(train)] = train, model  # held, so that no other part gets its id
+    return _CLASSIFIERS[id(train)][1]
 
 
 @contextmanager
@@ -95,16 +95,21 @@ def _seeded(seed):
 def score(drawn, train, held_out, real, class_names):
     """The `Generated` of images (N, H, W, C) in [0, 1].
 
+    Confidence and coverage are those of all that is drawn; distances those of as many images as
+    are held out, for they depend on the number.
+
     Args:
         train: the part that the generator was trained on: so is the classifier.
         held_out: another part, to be compared with as the drawn images are.
         real: the part that both are compared with.
     """
-    sets = {"drawn": drawn, "held out": _scaled(held_out.images[:len(drawn)])}
-    target = _scaled(real.images)
-    sets["noise"] = noise_like(target)[:len(drawn)]
-    return Generated(tuple(class_names), len(drawn), qualities(observer(train), target, sets))
+    target, compared = scaled(real.images), scaled(held_out.images[:len(drawn)])
+    observer = Observer(classifier(train), target)
+    noise = noise_like(target)[:len(compared)]
+    return Generated(tuple(class_names), len(drawn), {
+        "drawn": observer.quality(drawn, len(compared)), "held out": observer.quality(compared),
+        "noise": observer.quality(noise)})
 
 
-def _scaled(images):
+def scaled(images):
     return images.astype(np.float32) / 255

@@ -15,9 +15,11 @@ class ModelViewer:
         name, version: what the page calls it; version may be None.
         image_shape: (height, width, channels).
         labels: one a class.
+        task: "classify", as the page shows other tasks otherwise.
         has_layers, has_backward: what there is to see.
     """
 
+    task = "classify"
     has_layers = has_backward = True
 
     def __init__(self, model, *, name, labels, version=None):

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import io
 import json
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from app.page.packing import pack, pack_maps
 PAGE = Path(__file__).with_name("index.html")
 MAX_BYTES = 2**24
 MAX_PIXELS = 2**26
+MAX_SEED = 2**31 - 2**8  # of the first image that is drawn
 # The page is one file: nothing may be loaded from elsewhere, whatever stands in it.
 _HEADERS = {
     "Content-Security-Policy": (
@@ -49,11 +51,14 @@ class _Refused(Exception):
 def page_router(viewers):
     """The routes of the page: `GET /`, and below `/page/models` what it shows.
 
+    Of a classifier `look`, `occlusion` and `backward` are asked, of other tasks `answer`.
+
     Args:
         viewers: has `names()` and `get(name)`, which gives a viewer, or None or a `HandgradError`
             where there is none. A viewer is what `app.page.model_viewer.ModelViewer` and
-            `app.page.served_viewer.ServedViewer` are; its `backward` may be None. Both are asked
-            at each request: models may come and go.
+            `app.page.served_viewer.ServedViewer` are; its `backward` may be None; of other tasks
+            `app.page.task_viewer.TaskViewer`. Both are asked at each request: models may come
+            and go.
     """
     router = APIRouter()
 
@@ -73,39 +78,48 @@ def page_router(viewers):
 
     @router.post("/page/models/{name}/look")
     async def look(name: str, request: Request):
-        return await _ask(viewers, name, request, _look)
+        return await _ask(viewers, name, request, _of_image(_look))
+
+    @router.post("/page/models/{name}/answer")
+    async def answer(name: str, request: Request):
+        return await _ask(viewers, name, request, _task_answer)
 
     @router.post("/page/models/{name}/occlusion")
     async def occlude(name: str, request: Request):
-        return await _ask(viewers, name, request, _occlusion)
+        return await _ask(viewers, name, request, _of_image(_occlusion))
 
     @router.post("/page/models/{name}/backward")
     async def backward(name: str, request: Request):
-        return await _ask(viewers, name, request, _backward)
+        return await _ask(viewers, name, request, _of_image(_backward))
 
     return router
 
 
 def _summary(viewer):
-    return {"name": viewer.name, "version": viewer.version, "labels": list(viewer.labels),
-            "image_shape": list(viewer.image_shape), "layers": bool(viewer.has_layers),
-            "backward": viewer.backward is not None}
+    return {"name": viewer.name, "task": viewer.task, "version": viewer.version,
+            "labels": list(viewer.labels), "image_shape": list(viewer.image_shape),
+            "layers": bool(viewer.has_layers), "backward": viewer.backward is not None}
 
 
 async def _ask(viewers, name, request, question):
-    """The answer to `question(viewer, image, label)` on what the request holds."""
+    """The answer to `question(viewer, asked)`, `asked` the object that the request holds."""
     try:
         contents = await _contents(request)
     except _Refused as error:
         return JSONResponse({"error": str(error)}, error.status)
 
-    def answer():
-        viewer = _find(viewers, name)
-        asked = _parse(contents)
-        image = _image(asked, viewer.image_shape)
-        return question(viewer, image, _label(asked, viewer))
+    return await run_in_threadpool(
+        _answer, lambda: question(_find(viewers, name), _parse(contents)))
 
-    return await run_in_threadpool(_answer, answer)
+
+def _of_image(question):
+    """A question on a classifier, an image and a class, as one on what a request holds."""
+    def asked_of(viewer, asked):
+        if viewer.task != "classify":
+            raise UsageError(f"The model '{viewer.name}' does not classify: ask it at /answer.")
+        return question(viewer, _image(asked, viewer.image_shape), _label(asked, viewer))
+
+    return asked_of
 
 
 def _answer(function):
@@ -144,14 +158,21 @@ def _parse(contents):
         asked = json.loads(contents)
     except (ValueError, RecursionError) as error:
         raise _Refused(400, f"The request is no JSON: {error}") from error
-    if not isinstance(asked, dict) or "image" not in asked:
-        raise _Refused(400, 'The request must be {"image": ...}. Received: no "image"')
+    if not isinstance(asked, dict):
+        raise _Refused(400, 'The request must be {"image": ...}. Received: no object')
     return asked
+
+
+def _given(asked, name):
+    """What a request says of `name`."""
+    if name not in asked:
+        raise _Refused(400, f'The request must be {{"{name}": ...}}. Received: no "{name}"')
+    return asked[name]
 
 
 def _image(asked, shape):
     """The image of a request as float32 (height, width, channels) in [0, 1]."""
-    image = asked["image"]
+    image = _given(asked, "image")
     if isinstance(image, dict):
         return _decode(image, shape)
     try:
@@ -168,9 +189,18 @@ def _image(asked, shape):
 
 def _decode(image, shape):
     """An encoded image, {"b64": ...}, brought to `shape` as those that models are trained on."""
+    decoded = images.attempt(
+        lambda file: images.decode(file, shape[:2], shape[2]), [_file(image)], "")[0]
+    if isinstance(decoded, str):
+        raise UsageError(f'"image" cannot be decoded: {decoded}')
+    return decoded.astype(np.float32) / 255
+
+
+def _file(image):
+    """The contents of an encoded image, {"b64": ...}, that is not too large to be decoded."""
     try:
-        contents = base64.b64decode(image.get("b64"), validate=True)
-    except (TypeError, binascii.Error, ValueError) as error:
+        contents = base64.b64decode(image["b64"], validate=True)
+    except (TypeError, KeyError, binascii.Error, ValueError) as error:
         raise UsageError('"image" must be {"b64": an image file in base64}.') from error
     try:
         pixels = count_pixels(contents)
@@ -178,11 +208,7 @@ def _decode(image, shape):
         raise UsageError(f'"image" cannot be decoded: {error}') from error
     if pixels > MAX_PIXELS:
         raise _Refused(413, f"The image has {pixels} pixels, more than the {MAX_PIXELS} allowed.")
-    decoded = images.attempt(
-        lambda file: images.decode(file, shape[:2], shape[2]), [contents], "")[0]
-    if isinstance(decoded, str):
-        raise UsageError(f'"image" cannot be decoded: {decoded}')
-    return decoded.astype(np.float32) / 255
+    return contents
 
 
 def _label(asked, viewer):
@@ -215,6 +241,22 @@ def _occlusion(viewer, image, label):
     label = int(probabilities.argmax()) if label is None else label
     return {"label": viewer.labels[label], "whole": float(probabilities[label]),
             **viewer.occlusion(image, label)}
+
+
+def _task_answer(viewer, asked):
+    """What another task's model says of an image file, or draws, as a picture and a line."""
+    if viewer.task == "classify":
+        raise UsageError(f"The model '{viewer.name}' classifies: ask it at /look.")
+    if viewer.task == "generate":
+        seed = _given(asked, "seed")
+        if type(seed) is not int or not 0 <= seed < MAX_SEED:
+            raise UsageError(f'"seed" must be a whole number of at least 0. Received: {seed!r}')
+        picture, line = viewer.generate(seed), ""
+    else:
+        picture, line = viewer.answer(_file(_given(asked, "image")))
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return {"line": line, "picture": base64.b64encode(buffer.getvalue()).decode()}
 
 
 def _backward(viewer, image, label):

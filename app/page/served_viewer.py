@@ -18,7 +18,7 @@ class ServedViewer:
     Attributes: those of `app.page.model_viewer.ModelViewer`.
     """
 
-    has_backward, backward = False, None
+    task, has_backward, backward = "classify", False, None
 
     def __init__(self, model, folder):
         folder = Path(folder)

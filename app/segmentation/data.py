@@ -16,9 +16,9 @@ from app import images, scenes
 from app.data import Data
 from app.errors import HandgradError, UsageError, unknown
 from app.sources import DIGITS, DataSet, archive, cache_folder
+from app.segmentation import VOID
 from app.split import Source, Split, divide_evenly
 
-VOID = 255
 CAMVID = ("sky", "building", "pole", "road", "pavement", "tree", "sign", "fence", "car",
           "pedestrian", "bicyclist")
 _PARTS = {"train": ("train",), "validation": ("val", "validation"), "test": ("test",)}

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from app.data import batches
 from app.errors import HandgradError
-from app.segmentation.data import VOID
+from app.segmentation import VOID
 
 WORST = 6  # images that a report shows
 

@@ -1,11 +1,14 @@
 """The models of the server as the page sees them."""
 
+from app.errors import HandgradError
 from app.page.served_viewer import ServedViewer
+from app.page.task_viewer import TaskViewer
 from app.server.errors import RestError
+from app.serving import task_of
 
 
 class ServedViewers:
-    """The newest version of each model that classifies images and says what its classes are."""
+    """The newest version of each model that is an export of ours, of any task."""
 
     def __init__(self, models):
         self.models = models
@@ -18,7 +21,10 @@ class ServedViewers:
         try:
             loaded = self.models.get(name)
             if loaded.viewer is None:
-                loaded.viewer = ServedViewer(loaded.model, loaded.folder)
+                task = task_of(loaded.folder)
+                loaded.viewer = (ServedViewer(loaded.model, loaded.folder) if task == "classify"
+                                 else TaskViewer(loaded.folder, task, loaded.model))
             return loaded.viewer
-        except (RestError, KeyError, TypeError, OSError):  # none that serves, or not of ours
+        except (RestError, KeyError, TypeError, OSError,
+                HandgradError):  # none that serves, or not of ours
             return None

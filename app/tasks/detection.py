@@ -10,9 +10,10 @@ from app.data import batches
 from app.detection import DETECTORS, data as data_sets, detector_of, scoring
 from app.detection.fitting import box_sides
 from app.detection.moving import moved_boxes
-from app.detection.pictures import drawn
 from app.models import Network, build
-from app.segmentation.pictures import side_by_side
+from app.pictures.boxes import drawn
+from app.pictures.masks import side_by_side
+from app.signatures import decode_whole
 from app.tasks.task import Task
 from app.training import validated_at_once
 
@@ -66,11 +67,26 @@ class Detection(Task):
 
         return detect
 
+    def signatures(self, network, data):
+        """Boxes of encoded files are in the pixels of each file's own image."""
+        detect, shape = self.answer(network, data.class_names), data.image_shape
+
+        @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, name="image_bytes")])
+        def of_files(image_bytes):
+            images, sizes = tf.map_fn(
+                lambda one: decode_whole(one, *shape), image_bytes,
+                fn_output_signature=(tf.TensorSpec(shape), tf.TensorSpec(2)))
+            factors = tf.reverse(sizes, [-1]) / [shape[1], shape[0]]
+            found = detect(images)
+            return {**found, "boxes": found["boxes"] * tf.tile(factors, (1, 2))[:, None]}
+
+        return {**super().signatures(network, data), "image_bytes": of_files}
+
     def returns(self, data):
         return {
-            "boxes": f"float32, x1, y1, x2, y2 in pixels of images {data.image_shape}, as lengths "
-                     "from the corner, the most certain first, zeros behind `count`, "
-                     "('batch', most, 4)",
+            "boxes": f"float32, x1, y1, x2, y2 in pixels of images {data.image_shape}, with "
+                     "`image_bytes` of the file's own image, as lengths from the corner, the most "
+                     "certain first, zeros behind `count`, ('batch', most, 4)",
             "scores, classes, labels": "float32, int32 and string, of each box, ('batch', most)",
             "count": "int32, how many there are, ('batch',)",
         }

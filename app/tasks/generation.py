@@ -8,12 +8,14 @@ from app import data as data_sets
 from app.compiling import optimizer_of
 from app.generation import scoring
 from app.generation.dcgan import discriminator, generator
+from app.generation.fid import Observer
 from app.generation.gan import GAN
-from app.generation.pictures import slerp, tiled
+from app.pictures.grids import slerp, tiled
 from app.models import Network
 from app.tasks.task import Task
 
 NOISE = 100  # numbers that an image is drawn from
+JUDGED = 2000  # images by which a generator is judged
 DRAWN, SAMPLES = 64, 8  # images in a report's grid; of the check of an export
 ROWS, STEPS = 4, 16  # ways from one noise to another in a report; images on each
 BETA = 0.5  # of Adam's first moment: 0.9 makes adversarial training swing
@@ -51,6 +53,10 @@ class Generation(Task):
         network.compile(made)
         return network
 
+    def lean(self, network, **settings):
+        network.train_lean(**settings)
+        return network
+
     def examples(self, network, model):
         return lambda images, labels: images
 
@@ -61,7 +67,7 @@ class Generation(Task):
         return network.generator
 
     def evaluate(self, network, split, data):
-        return scoring.score(draw(network, len(split)), data.train, data.validation, split,
+        return scoring.score(draw(network, JUDGED), data.train, data.validation, split,
                              data.class_names)
 
     def signatures(self, network, data):
@@ -121,18 +127,19 @@ def shown(images, columns=16):
 
 
 class Distance(keras.callbacks.Callback):
-    """The Fréchet distance to the validation part after each epoch."""
+    """The Fréchet distance to the validation part after each epoch.
+
+    It is that of many images: of few it would choose an epoch by their luck.
+    """
 
     def __init__(self, generator, train, validation):
         super().__init__()
-        self.generator, self.train, self.validation = generator, train, validation
+        self.generator = generator
+        self.observer = Observer(scoring.classifier(train), scoring.scaled(validation.images))
 
     def on_epoch_end(self, epoch, logs=None):
-        names = range(int(self.train.labels.max()) + 1)
-        found = scoring.score(draw(self.generator, len(self.validation)), self.train,
-                              self.validation, self.validation, names)
-        logs["val_fid"] = found.measures["fid"]
-        logs["val_confidence"] = found.measures["confidence"]
+        found = self.observer.quality(draw(self.generator, JUDGED))
+        logs["val_fid"], logs["val_confidence"] = found.fid, found.confidence
 
 
 TASK = Generation()

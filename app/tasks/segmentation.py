@@ -5,8 +5,8 @@ import numpy as np
 import tensorflow as tf
 
 from app.models import Network
-from app.segmentation import data as data_sets, pictures, scoring
-from app.segmentation.data import VOID
+from app.pictures.masks import overlay, side_by_side
+from app.segmentation import VOID, data as data_sets, scoring
 from app.segmentation.fcn import fcn
 from app.segmentation.segnet import segnet, segnet_basic
 from app.segmentation.unet import unet
@@ -72,14 +72,12 @@ class Segmentation(Task):
 
         def shown(indices):
             predicted = network.predict_on_batch(split.images[indices].astype(np.float32) / 255)
-            return [(pictures.side_by_side(split.images[i],
-                                           pictures.overlay(split.images[i], split.labels[i],
-                                                            classes),
-                                           pictures.overlay(split.images[i],
-                                                            logits.argmax(-1).astype(np.uint8),
-                                                            classes)),
-                     f"IoU {evaluation.by_image[i]:.2f}")
-                    for i, logits in zip(indices, predicted)]
+            found = predicted.argmax(-1).astype(np.uint8)
+            return [(side_by_side(image, overlay(image, true, classes),
+                                  overlay(image, mask, classes)), f"IoU {iou:.2f}")
+                    for image, true, mask, iou in zip(
+                        split.images[indices], split.labels[indices], found,
+                        evaluation.by_image[indices])]
 
         text = "Image, true mask, predicted mask."
         return [("Test images", text, shown(np.arange(min(SHOWN, len(split))))),

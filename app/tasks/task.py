@@ -5,6 +5,7 @@ from app.errors import UsageError
 from app.models import build, find
 from app.task_export import image_samples, image_signatures
 from app.tasks import TASKS
+from custom_layers.lean import lean
 
 
 class Task:
@@ -66,6 +67,10 @@ class Task:
     def callbacks(self, network, model, train, validation):
         """What is measured after each epoch, beside the metrics."""
         return []
+
+    def lean(self, network, **settings):
+        """The compiled network that trains in less memory; settings as in `custom_layers.lean`."""
+        return lean(network, **settings)
 
     moved = None
     """(labels, maps, image shape) -> labels, where they move with images that are augmented."""

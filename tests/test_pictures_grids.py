@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from app.drawing import as_data_uri
-from app.generation.pictures import interpolations, samples, slerp
+from app.pictures.grids import interpolations, samples, slerp
 
 
 def picture(figure):

@@ -5,7 +5,7 @@ import colorsys
 import numpy as np
 from PIL import Image
 
-from app.segmentation.data import VOID
+from app.segmentation import VOID
 
 OPACITY = 0.55
 

@@ -3,7 +3,6 @@
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from app.detection.boxes import NO_OBJECT
 from app.drawing import BLUE, GREEN, ORANGE, RED, VIOLET
 
 COLOURS = (BLUE, ORANGE, GREEN, RED, VIOLET)
@@ -15,7 +14,7 @@ def drawn(image, boxes, classes, class_names, scores=None, side=SIDE):
 
     Args:
         boxes: (K, 4), in pixels of the image.
-        classes: (K,), the colour and the name of each; boxes of NO_OBJECT are left out.
+        classes: (K,), the colour and the name of each; those below 0 are no object.
         scores: (K,) in [0, 1], shown beside the names.
         side: the image is enlarged, by a whole factor, as long as its shorter side stays below.
     """
@@ -29,7 +28,7 @@ def drawn(image, boxes, classes, class_names, scores=None, side=SIDE):
     canvas, font = ImageDraw.Draw(picture), ImageFont.load_default(12)
     texts = []
     for k, (box, kind) in enumerate(zip(boxes, map(int, classes))):
-        if kind == NO_OBJECT:
+        if kind < 0:
             continue
         colour = COLOURS[kind % len(COLOURS)]
         x1, y1, x2, y2 = (factor * float(v) for v in box)

@@ -6,23 +6,32 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from app import images
-from app.detection.pictures import drawn
 from app.errors import UsageError
-from app.segmentation.pictures import overlay, side_by_side
+from app.pictures.boxes import drawn
+from app.pictures.masks import overlay, side_by_side
 
 LEAST = 256  # pixels; smaller pictures are enlarged
 CERTAIN = 0.5  # the least score of a box that is drawn
 
 
-def draw(served, row):
-    """The picture of a row of `app.serving.ServedTask.predict_files`."""
+def draw(served, file, answer):
+    """The picture, at least 256 pixels high and wide, of a model's answer about an image.
+
+    A mask lies over what the network saw of the image, boxes over all of it.
+
+    Args:
+        served: the `app.serving.ServedTask`.
+        file: the image's path, or its contents.
+        answer: the arrays that it gave, as in `ServedTask.predict_files`.
+    """
     if served.task not in _DRAWN:
         raise UsageError(f"There is nothing to draw of a model of --task {served.task}: --to is "
                          f"for {', '.join(_DRAWN)}.")
     height, width, channels = served.image_shape
-    image = images.decode(row["file"], (height, width), channels)
-    picture = Image.fromarray(_DRAWN[served.task](image, row["answer"], served.class_names))
-    factor = -(-LEAST // min(height, width)) if min(height, width) < LEAST else 1
+    size = None if served.task == "detect" else (height, width)
+    image = images.decode(file, size, channels)
+    picture = Image.fromarray(_DRAWN[served.task](image, answer, served.class_names))
+    factor = -(-LEAST // min(picture.size))
     return picture.resize((picture.width * factor, picture.height * factor),
                           Image.Resampling.NEAREST)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import ImageColor
 
-from app.detection.pictures import COLOURS, drawn
+from app.pictures.boxes import COLOURS, drawn
 
 RGB = [ImageColor.getrgb(colour) for colour in COLOURS]
 
