@@ -34,15 +34,14 @@ class GAN(keras.Model):
         generator: noise (N, Z) -> images.
         discriminator: images -> logits (N, 1).
         label_smoothing: `a`, in [0, 0.5).
-        shift: the discriminator sees the images of a step, real and drawn, moved by up to so many
-            pixels: it learns less of a small data set by heart, and the generator draws nothing
+        shift: the discriminator sees each image, real or drawn, moved by up to so many pixels: it learns less of a small data set by heart, and the generator draws nothing
             that is moved.
         seed: of the noise.
 
     Source: Goodfellow et al., Generative Adversarial Nets, NIPS 2014, section 3; one-sided
     smoothing: Salimans et al., Improved Techniques for Training GANs, NIPS 2016, section 3.4;
     moved images: Zhao et al., Differentiable Augmentation for Data-Efficient GAN Training, NeurIPS
-    2020, section 3 (there each image by itself); the step for both at once: Nowozin, Cseke,
+    2020, section 3; the step for both at once: Nowozin, Cseke,
     Tomioka, f-GAN, NIPS 2016, section 3.2.
     """
 
@@ -104,15 +103,18 @@ class GAN(keras.Model):
         return tf.random.stateless_normal(shape, seed)
 
     def _shifted(self, images, step):
-        """The images of a step, all moved alike by up to `shift` pixels; black comes in."""
+        """The images of a step, each moved by up to `shift` pixels; black comes in."""
         if not self.shift:
             return images
-        most = self.shift
+        most, (count, height, width, _) = self.shift, tf.unstack(tf.shape(images))
         padded = tf.pad(images, ((0, 0), (most, most), (most, most), (0, 0)))
         # Below -1, from where on noise takes its seeds.
         seed = tf.stack([self.seed, -2 - tf.cast(step, tf.int32)])
-        y, x = tf.unstack(tf.random.stateless_uniform([2], seed, 0, 2 * most + 1, tf.int32))
-        return tf.ensure_shape(tf.slice(padded, [0, y, x, 0], tf.shape(images)), images.shape)
+        y, x = tf.unstack(tf.random.stateless_uniform([2, count, 1], seed, 0, 2 * most + 1,
+                                                      tf.int32))
+        rows = tf.gather(padded, y + tf.range(height), axis=1, batch_dims=1)
+        return tf.ensure_shape(tf.gather(rows, x + tf.range(width), axis=2, batch_dims=1),
+                               images.shape)
 
     def losses_of(self, real, fake):
         """(the generator's, the discriminator's) loss at the logits of real and drawn images."""

@@ -37,7 +37,7 @@ def digit_scenes(size, seed):
 def camvid(size, seed):
     """CamVid: `camvid.tar` of $HANDGRAD_DATA, unpacked once to where archives are kept."""
     folder = unpacked(archive("camvid.tar", "camvid/train, camvid/trainannot ..."))
-    return read_folder(folder / "camvid", size=size, class_names=CAMVID, void=11)
+    return read_folder(folder / "camvid", size=size or (360, 480), class_names=CAMVID, void=11)
 
 
 DATA_SETS = {
