@@ -3,10 +3,13 @@
 Needs NumPy alone, as `app.serving` needs TensorFlow alone.
 """
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Callable
 
 import numpy as np
+
+CERTAIN = 0.5  # the least score of an object that people are told of
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,12 @@ def detected(answer, class_names):
         for i in range(int(answer["count"]))]}
 
 
+def counted(row):
+    """How many objects of each class are certain, the most frequent class first."""
+    counts = Counter(found["label"] for found in row["objects"] if found["score"] >= CERTAIN)
+    return ", ".join(f"{count} {label}" for label, count in counts.most_common()) or "nothing"
+
+
 def described(answer, class_names):
     return {"sentence": str(answer["sentence"]), "score": float(answer["score"])}
 
@@ -51,9 +60,6 @@ ANSWERS = {
     "classify": Answer(classified, lambda row: f"{row['label']} {row['score']:.4f}"),
     "segment": Answer(segmented, lambda row: ", ".join(
         f"{name} {share:.1%}" for name, share in row["shares"].items())),
-    "detect": Answer(detected, lambda row: ", ".join(
-        f"{found['label']} {found['score']:.2f} at "
-        f"{' '.join(f'{edge:.0f}' for edge in found['box'])}" for found in row["objects"])
-        or "nothing"),
+    "detect": Answer(detected, counted),
     "describe": Answer(described, lambda row: row["sentence"]),
 }

@@ -34,8 +34,9 @@ class GAN(keras.Model):
         generator: noise (N, Z) -> images.
         discriminator: images -> logits (N, 1).
         label_smoothing: `a`, in [0, 0.5).
-        shift: the discriminator sees each image, real or drawn, moved by up to so many pixels: it learns less of a small data set by heart, and the generator draws nothing
-            that is moved.
+        shift: the discriminator sees each image, real or drawn, moved by up to so many pixels: it
+            learns less of a small data set by heart, and the generator draws nothing that is
+            moved.
         seed: of the noise.
 
     Source: Goodfellow et al., Generative Adversarial Nets, NIPS 2014, section 3; one-sided

@@ -6,12 +6,12 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from app import images
+from app.answers import CERTAIN
 from app.errors import UsageError
 from app.pictures.boxes import drawn
 from app.pictures.masks import overlay, side_by_side
 
 LEAST = 256  # pixels; smaller pictures are enlarged
-CERTAIN = 0.5  # the least score of a box that is drawn
 
 
 def draw(served, file, answer):

@@ -41,7 +41,7 @@ TASKS = {
     "detect": Known("detection", MAP_50, "ssd", learning_rate=2e-3),
     "describe": Known("description", SENTENCES, "nic", epochs=10, learning_rate=1.5e-3,
                       augment="none", rates=(5e-4, 3e-3)),
-    "generate": Known("generation", FID, "dcgan", "digits", epochs=190, batch_size=64,
+    "generate": Known("generation", FID, "dcgan", "digits", epochs=130, batch_size=64,
                       learning_rate=4e-4, rates=(3e-4, 6e-4), augment="none", ema=0.995),
 }
 

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from app.answers import CERTAIN
 from app.data import batches
 from app.detection import DETECTORS, data as data_sets, detector_of, scoring
 from app.detection.fitting import box_sides
@@ -17,7 +18,7 @@ from app.signatures import decode_whole
 from app.tasks.task import Task
 from app.training import validated_at_once
 
-SHOWN, CERTAIN = 6, 0.5  # images in a report; the least score of a box that is drawn
+SHOWN = 6  # images in a report
 
 
 class Detection(Task):
