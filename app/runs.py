@@ -39,6 +39,7 @@ class Config:
         head_learning_rate: that of the head; None: as all others.
         precision: "float32", or what layers compute in, on weights of float32: "mixed_bfloat16",
             "mixed_float16".
+        image_size: pixels of a side, or [height, width]; None: the data's own.
         lean: how lean training stores what it keeps: "float32", "bfloat16", "int8"; None trains as
             usual.
         on_train_and_validation: the validation part is trained on as well.
@@ -66,7 +67,7 @@ class Config:
     freeze: int = 0
     head_learning_rate: float | None = None
     seed: int = 0
-    image_size: int | None = None
+    image_size: int | list | None = None
     skip_corrupt: bool = False
     sizes: dict = field(default_factory=dict)
     on_train_and_validation: bool = False

@@ -209,6 +209,8 @@ def test_figures(result, tmp_path):
     ("train", 2, "Missing argument '"),
     ("trian mlp", 2, "No such command 'trian'"),
     ("train mlp --seed -1", 2, "seed must be a whole number in 0 .. 2**32 - 1. Received: -1"),
+    ("train mlp --image-size 12x", 2, "as in 128 or 360x480. Received: 12x"),
+    ("train mlp --image-size 12x0", 2, "(height, width). Received: [12, 0]"),
     ("train mlp --image-size 0", 2, "image size must be a positive whole number"),
     ("train mlp --data small.npz --batch-size 1000", 2, "batch size must be 1 to 84"),
     ("train simpleconvnet --data small.npz --image-size 5", 2,
@@ -313,6 +315,14 @@ def test_running_out_of_memory_says_so(handgrad, monkeypatch):
     monkeypatch.setattr("app.training.fit", fit)
     code, _, err = handgrad("train", "mlp", "--data", "small.npz", "--name", "large")
     assert code == 1 and "Out of memory. Use a smaller --batch-size or --image-size." in err
+
+
+def test_images_of_two_sides_are_those_of_the_run(place, result):
+    command = "train mlp --data small.npz --image-size 9x12 --epochs 1 --name sides".split()
+    result(*command)
+    assert read_json(place / "runs" / "sides" / "config.json")["image_size"] == [9, 12]
+    assert result("evaluate", "sides")["images"] > 0
+    assert result(*command, "--resume")["epochs"] == 1
 
 
 def test_lean_training_says_what_a_batch_keeps(place, result, handgrad):
