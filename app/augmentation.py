@@ -81,6 +81,16 @@ def brightness(draws, amount):
     return {"brightness": amount * draws.uniform()}
 
 
+def contrast(draws, amount):
+    """Draws the pixels of each image away from their mean, or towards it, by at most this part."""
+    return {"contrast": 1 + amount * draws.uniform()}
+
+
+def colour(draws, amount):
+    """Makes each channel lighter or darker by itself, by at most this part: another light."""
+    return {"gain": 1 + amount * draws.uniform(3)}
+
+
 def elastic(draws, amount):
     """Moves each pixel by a smooth random field, of this part of the side as standard deviation.
 
@@ -137,6 +147,9 @@ AUGMENTATIONS = {
     "shear": Augmentation(shear, 0.1),
     "brightness": Augmentation(brightness, 0.2),
     "elastic": Augmentation(elastic, 0.04),
+    # At the end: what is drawn follows from an augmentation's place.
+    "contrast": Augmentation(contrast, 0.3),
+    "colour": Augmentation(colour, 0.1),
 }
 
 
@@ -169,8 +182,8 @@ def _parsed(item):
 def draw(chosen, count, height, width, seed, epoch):
     """What happens to each of `count` images in an epoch, as tensors with one row an image.
 
-    "map" (count, 6): a, b, c, d and a move, as in `_maps`, all maps in one; "brightness" (count,);
-    "field" (count,) and "reach" (count, 2), in pixels.
+    "map" (count, 6): a, b, c, d and a move, as in `_maps`, all maps in one; "brightness" and
+    "contrast" (count,); "gain" (count, 3); "field" (count,) and "reach" (count, 2), in pixels.
     """
     found = {}
     for name, amount in chosen:
@@ -222,9 +235,15 @@ def apply(images, drawn, bank=None):
         pixels = _bent(pixels, drawn, bank)
     elif "map" in drawn:
         pixels = _moved(pixels, drawn["map"])
+    if "gain" in drawn:
+        pixels *= drawn["gain"][:, None, None, :images.shape[-1]]
+    if "contrast" in drawn:
+        mean = tf.reduce_mean(pixels, (1, 2, 3), keepdims=True)
+        pixels = mean + tf.reshape(drawn["contrast"], (-1, 1, 1, 1)) * (pixels - mean)
     if "brightness" in drawn:
-        more = tf.reshape(drawn["brightness"], (-1, 1, 1, 1))
-        pixels = tf.clip_by_value(pixels + more, 0.0, 1.0)
+        pixels += tf.reshape(drawn["brightness"], (-1, 1, 1, 1))
+    if drawn.keys() & {"gain", "contrast", "brightness"}:
+        pixels = tf.clip_by_value(pixels, 0.0, 1.0)
     return tf.ensure_shape(pixels, images.shape)
 
 

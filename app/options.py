@@ -52,7 +52,8 @@ SkipCorrupt = option(bool, "Leave out images that cannot be read, and count them
                      "--skip-corrupt")
 Augment = option(str | None, "Random changes of training images, as in flip,rotate=15: flip, "
                              "alternate-flip, shift, crop, rotate, scale, squeeze, shear, "
-                             "brightness, elastic, each with an amount or its usual one; or none.")
+                             "brightness, contrast, colour, elastic, each with an amount or its "
+                             "usual one; or none.")
 SearchAugment = option(str | None, "Random changes of training images: see `handgrad train "
                                    "--help`; or none.  [default: shift, or the task's own]",
                        "--augment")

@@ -37,7 +37,7 @@ CASES = {
     "camvid-segnet-basic": (f"segnet-basic-half {_CAMVID}--learning-rate 1e-3 --epochs 60",
                             "mean_iou", 0.46, 150),
     "bccd-retinanet": (f"retinanet {_BCCD}--epochs 80", "map_50", 0.85, 120),
-    "bccd-faster-rcnn": (f"faster-rcnn {_BCCD}--epochs 40", "map_50", 0.80, 120),
+    "bccd-faster-rcnn": (f"faster-rcnn {_BCCD}--epochs 80", "map_50", 0.80, 120),
     "mnist-dcgan": ("dcgan --task generate --data mnist --epochs 12 --learning-rate 4e-4 "
                     "--ema 0.999", "fid", None, None),
 }

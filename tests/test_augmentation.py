@@ -87,6 +87,25 @@ def test_brightness_is_added_and_pixels_stay_in_range():
     assert -0.3 <= low < -0.28 and 0.28 < high <= 0.3
 
 
+def test_contrast_is_about_the_mean_and_a_gain_is_by_channel():
+    images = np.random.default_rng(0).integers(60, 190, (3, 4, 5, 3)).astype(np.uint8)
+    mean = images.mean((1, 2, 3), keepdims=True)
+    factors = np.array([0.5, 1, 9]).reshape(3, 1, 1, 1)
+    np.testing.assert_allclose(moved(images, contrast=factors.ravel()),
+                               np.clip(mean + factors * (images - mean), 0, 255), atol=0.51)
+    gain = np.array([[1, 1, 1], [0.5, 1, 2], [1.1, 0.9, 1]])
+    np.testing.assert_allclose(moved(images, gain=gain),
+                               np.clip(images * gain[:, None, None], 0, 255), atol=0.51)
+    grey = images[..., :1]
+    np.testing.assert_allclose(moved(grey, gain=gain), np.clip(
+        grey * gain[:, None, None, :1], 0, 255), atol=0.51)
+    drawn = draw(parse("contrast,colour=0.2"), 1000, SIDE, SIDE, 0, tf.constant(0, tf.int64))
+    assert drawn["contrast"].shape == 1000 and drawn["gain"].shape == (1000, 3)
+    for values, amount in ((drawn["contrast"], 0.3), (drawn["gain"], 0.2)):
+        assert 1 - amount <= np.min(values) < 1 - 0.9 * amount
+        assert 1 + 0.9 * amount < np.max(values) <= 1 + amount
+
+
 # Elastic
 
 
