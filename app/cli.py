@@ -168,7 +168,7 @@ def ensemble(
 @app.command()
 @chatty
 def predict(
-    model: o.Exported, files: o.MaybeFiles = None, to: o.PicturesFolder = None,
+    model: o.Exported, files: o.Files = None, to: o.PicturesFolder = None,
     as_json: o.Json = False, debug: o.Debug = False,
 ):
     """What an exported model says of image files: classes, masks, boxes, sentences; or draws."""

@@ -39,14 +39,18 @@ def predict(model, files, to=None):
 
 def draw_answers(served, rows, folder):
     """Writes the answer about each image as a PNG file, and its path into the row."""
-    from app.pictures.answers import draw
+    from app.pictures.answers import ImageError, draw
 
     folder.mkdir(parents=True, exist_ok=True)
     for number, row in enumerate(rows):
         if not row.get("error"):
             path = folder / f"{number:03d}-{Path(row['file']).stem}.png"
-            draw(served, row["file"], row["answer"]).save(path)
-            row["picture"] = str(path)
+            try:
+                draw(served, row["file"], row["answer"]).save(path)
+            except ImageError as error:
+                row["error"] = str(error)
+            else:
+                row["picture"] = str(path)
 
 
 def generate(served, files, to):

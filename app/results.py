@@ -47,9 +47,12 @@ def finish(run, data, model, evaluation, exported=None):
 
 
 def memory(run, data, model):
-    """What a batch of a lean run keeps, as a `MemoryReport`; None of another run."""
+    """What a batch of a lean run keeps, as a `MemoryReport`; None of another run.
+
+    None as well where the model is not all that is trained: a generator is half of it.
+    """
     config = run.config
-    if config.lean:
+    if config.lean and find_task(config.task).trained_whole:
         size = batch_size(config, training_part(config, data))
         return memory_report(model, batch_size=size, save=config.lean)
 

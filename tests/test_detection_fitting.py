@@ -8,6 +8,7 @@ import pytest
 
 from app.detection import DETECTORS, detector_of
 from app.detection.fitting import box_sides, clusters, extremes
+from app.errors import HandgradError
 from app.split import Split
 from app.tasks import find_task
 
@@ -63,6 +64,18 @@ def test_the_task_fits_to_the_training_part():
     data = SimpleNamespace(train=part, image_shape=(64, 64, 1), class_names=("a", "b"))
     network = find_task("detect").build("ssd", data, width=0.1)
     assert detector_of(network) == DETECTORS["ssd"].fitted(box_sides(labels), (64, 64, 1))
+
+
+def test_a_network_without_settings_has_the_usual_detector():
+    plain = keras.Sequential([keras.Input((64, 64, 1)), keras.layers.Flatten()], name="ssd")
+    assert detector_of(plain) == DETECTORS["ssd"]
+
+
+def test_a_training_part_without_boxes_is_said():
+    part = Split(np.zeros((2, 64, 64, 1), np.uint8), np.full((2, 3, 5), -1, np.float32))
+    data = SimpleNamespace(train=part, image_shape=(64, 64, 1), class_names=("a", "b"), name="no")
+    with pytest.raises(HandgradError, match="no has no box among its training images"):
+        find_task("detect").build("ssd", data)
 
 
 def test_clusters_are_typical_values():

@@ -17,6 +17,12 @@ def is_colour(image, colour):
     return (image == colour).all(-1)
 
 
+@pytest.mark.parametrize(("shape", "size"), [
+    ((1, 60000, 3), (60000, 1)), ((2, 300, 1), (1200, 8)), ((64, 64, 1), (320, 320))])
+def test_pictures_are_enlarged_within_bounds(shape, size):
+    assert drawn(np.zeros(shape, np.uint8), [], [], ()).size == size
+
+
 def test_a_box_is_the_border_of_its_pixels():
     """Enlarged twice; below, where no name is written."""
     image = np.full((60, 80, 3), 200, np.uint8)

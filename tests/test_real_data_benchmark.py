@@ -1,9 +1,11 @@
 """The page of real data: what it says of bars, classes and distances."""
 
-import numpy as np
+from typer.main import get_command
 
-from app.runs import Config
-from app.tasks import TASKS
+from app.augmentation import parse
+from app.balance import BALANCES
+from app.cli import app
+from app.tasks import TASKS, find_task
 from benchmarks.real_data import CASES, page
 
 
@@ -30,8 +32,6 @@ def test_a_distance_stands_beside_those_of_real_images_and_of_noise():
 
 
 def test_every_case_is_a_command_that_there_is():
-    from app.tasks import find_task
-
     for command, measure, _, _ in CASES.values():
         words = command.split()
         options = dict(zip(words[1::2], words[2::2]))
@@ -39,5 +39,8 @@ def test_every_case_is_a_command_that_there_is():
         assert words[0] in find_task(task).networks
         assert TASKS[task].measure.name == measure
         assert options["--data"] in find_task(task).data_sets
-        Config(words[0], options["--data"], task, epochs=int(options["--epochs"]))
-        assert np.isfinite(float(options["--learning-rate"]))
+        parse(options.get("--augment"))
+        assert options.get("--balance", "log") in BALANCES
+        known = {name for parameter in get_command(app).commands["train"].params
+                 for name in parameter.opts}
+        assert set(words[1::2]) <= known

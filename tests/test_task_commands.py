@@ -13,6 +13,7 @@ from app import scenes, serving
 from app.answers import ANSWERS
 from app.cli import app
 from app.console import execute
+from app.pictures import answers
 from app.server.loaded import Loaded
 
 # A network of each task, small enough to be trained in seconds.
@@ -175,7 +176,7 @@ def test_the_page_shows_each_answer_as_a_picture(place, pages):
 @pytest.mark.parametrize(("task", "body", "said"), [
     ("segment", {}, 'no "image"'), ("segment", {"image": {"b64": "AAAA"}}, "cannot be decoded"),
     ("segment", {"image": [[0.5]]}, "an image file in base64"), ("generate", {}, 'no "seed"'),
-    ("generate", {"seed": -1}, "at least 0. Received: -1"),
+    ("generate", {"seed": -1}, "whole number from 0 to 2147483391. Received: -1"),
     ("generate", {"seed": 2**31}, "Received: 2147483648"), ("detect", [], "no object")])
 def test_the_page_says_what_it_cannot_answer(pages, task, body, said):
     reply = pages.post(f"/page/models/{task}/answer", json=body)
@@ -196,6 +197,17 @@ def test_boxes_of_a_file_are_in_its_own_pixels(place):
     assert wide["boxes"][:wide["count"], 2].max() > 2 * 64
 
 
+@pytest.mark.parametrize(("size", "drawn"), [((6000, 1), (1280, 1)), ((2600, 1300), (1280, 640)),
+                                             ((640, 480), (640, 480)), ((32, 16), (640, 320))])
+def test_pictures_of_boxes_are_of_a_size_to_be_seen(place, size, drawn):
+    served = serving.load(place / "saved_models" / "detect")
+    answer = {"boxes": np.array([[0, 0, *size]]), "scores": np.ones(1), "classes": np.zeros(1, int)}
+    picture = answers.draw(served, _png(Image.new("L", size)), answer)
+    assert picture.size == drawn
+    x, y = picture.width - 1, picture.height - 1
+    assert y < 30 or picture.getpixel((x - 1, y - 1)) == picture.getpixel((0, y // 2))  # the box
+
+
 def _png(image):
     file = io.BytesIO()
     image.save(file, "PNG")
@@ -212,6 +224,7 @@ def test_what_a_task_lacks_is_said_in_a_line(handgrad):
             ("run --task detect --craft", "--craft"),
             ("run --task segment --data nowhere", "digit-scenes"),
             ("export segment --format onnx", "--format"),
+            ("train dcgan --task generate --epochs 1 --lean int8 --name rounded", "--lean int8"),
             ("evaluate detect --views flip", "--views"),
             ("ensemble segment detect --name both", "classif")):
         code, _, err = handgrad(line)

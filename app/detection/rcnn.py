@@ -54,7 +54,7 @@ class Widened(keras.layers.Layer):
     """Boxes (B, R, 4) about their centres, their sides times a factor."""
 
     def __init__(self, factor, **kwargs):
-        super().__init__(**kwargs)
+        super().__init__(autocast=False, **kwargs)  # 16 bits do not count all pixels
         self.factor = factor
 
     def call(self, boxes):

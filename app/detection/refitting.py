@@ -46,8 +46,9 @@ def refit(network, inputs, labels, *, penalty=1.0, ridge=1.0, lower=0.3, near=0.
         own = labels[..., 4] == c
         overlap = np.where(own[:, None], overlaps, 0.0)
         negatives = there & (overlap.max(-1) < lower)
-        if not own.any():
-            bias[c] = -100.0  # a class without objects is never found
+        if not own.any() or not negatives.any():
+            # Never found without objects; always where there is nothing else.
+            bias[c] = 100.0 if own.any() else -100.0
             continue
         kernel[:, c], bias[c] = _svm(positives[own], x[negatives], penalty)
         close = there & (overlap.max(-1) >= near)

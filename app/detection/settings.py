@@ -38,5 +38,5 @@ def model(detector, images, outputs):
 
 
 def settings_of(network):
-    """The settings that the detector of a network has."""
-    return next(layer.settings for layer in network.layers if isinstance(layer, Settings))
+    """The settings that the detector of a network has; {}: the usual ones."""
+    return next((layer.settings for layer in network.layers if isinstance(layer, Settings)), {})

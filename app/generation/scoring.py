@@ -61,8 +61,8 @@ class Generated:
 
     def __str__(self):
         drawn = self.qualities["drawn"]
-        return (f"FID {drawn.fid:.2f}, recognised with confidence {drawn.confidence:.4f}, the "
-                f"rarest class {drawn.coverage.min():.1%} of {self.images} images")
+        return (f"FID {drawn.fid:.2f}; of {self.images} images: recognised with confidence "
+                f"{drawn.confidence:.4f}, the rarest class {drawn.coverage.min():.1%}")
 
 
 def classifier(train):

@@ -250,7 +250,8 @@ def _task_answer(viewer, asked):
     if viewer.task == "generate":
         seed = _given(asked, "seed")
         if type(seed) is not int or not 0 <= seed < MAX_SEED:
-            raise UsageError(f'"seed" must be a whole number of at least 0. Received: {seed!r}')
+            raise UsageError(f'"seed" must be a whole number from 0 to {MAX_SEED - 1}. '
+                             f"Received: {seed!r}")
         picture, line = viewer.generate(seed), ""
     else:
         picture, line = viewer.answer(_file(_given(asked, "image")))

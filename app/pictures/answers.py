@@ -8,10 +8,14 @@ from PIL import Image, ImageDraw, ImageFont
 from app import images
 from app.answers import CERTAIN
 from app.errors import UsageError
-from app.pictures.boxes import drawn
+from app.pictures.boxes import LONGEST, drawn
 from app.pictures.masks import overlay, side_by_side
 
 LEAST = 256  # pixels; smaller pictures are enlarged
+
+
+class ImageError(UsageError):
+    """An image that cannot be drawn on."""
 
 
 def draw(served, file, answer):
@@ -29,11 +33,26 @@ def draw(served, file, answer):
                          f"for {', '.join(_DRAWN)}.")
     height, width, channels = served.image_shape
     size = None if served.task == "detect" else (height, width)
-    image = images.decode(file, size, channels)
+    image = images.attempt(lambda one: images.decode(one, size, channels), [file], "")[0]
+    if isinstance(image, str):
+        raise ImageError(f"the image cannot be decoded: {image}")
+    if served.task == "detect":
+        image, answer = _shrunk(image, answer)
     picture = Image.fromarray(_DRAWN[served.task](image, answer, served.class_names))
-    factor = -(-LEAST // min(picture.size))
+    factor = max(1, min(-(-LEAST // min(picture.size)), LONGEST // max(picture.size)))
     return picture.resize((picture.width * factor, picture.height * factor),
                           Image.Resampling.NEAREST)
+
+
+def _shrunk(image, answer):
+    """A large image so small that lines and names on it are seen, and its boxes."""
+    height, width = image.shape[:2]
+    scale = min(1.0, LONGEST / max(height, width))
+    size = [max(1, round(scale * side)) for side in (width, height)]
+    small = Image.fromarray(image.squeeze(2) if image.shape[2] == 1 else image).resize(size)
+    factors = np.array(size) / (width, height)
+    return (np.asarray(small).reshape(size[1], size[0], -1),
+            {**answer, "boxes": answer["boxes"] * np.tile(factors, 2)})
 
 
 def _mask(image, answer, class_names):

@@ -7,6 +7,7 @@ from app.drawing import BLUE, GREEN, ORANGE, RED, VIOLET
 
 COLOURS = (BLUE, ORANGE, GREEN, RED, VIOLET)
 SIDE = 320  # pixels that a picture's shorter side is enlarged to, by whole factors
+LONGEST = 1280  # pixels that its longer side is not enlarged beyond
 
 
 def drawn(image, boxes, classes, class_names, scores=None, side=SIDE):
@@ -21,7 +22,7 @@ def drawn(image, boxes, classes, class_names, scores=None, side=SIDE):
     image = np.asarray(image)
     if image.dtype != np.uint8:
         image = np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
-    factor = max(1, side // min(image.shape[:2]))
+    factor = max(1, min(side // min(image.shape[:2]), LONGEST // max(image.shape[:2])))
     picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).convert("RGB")
     picture = picture.resize((picture.width * factor, picture.height * factor),
                              Image.Resampling.NEAREST)

@@ -11,6 +11,7 @@ from app.data import batches
 from app.detection import DETECTORS, data as data_sets, detector_of, scoring
 from app.detection.fitting import box_sides
 from app.detection.moving import moved_boxes
+from app.errors import HandgradError
 from app.models import Network, build
 from app.pictures.boxes import drawn
 from app.pictures.masks import side_by_side
@@ -36,6 +37,9 @@ class Detection(Task):
     def build(self, model, data, **settings):
         """With anchors that are fitted to the boxes of the training part."""
         network, sides = self.find(model), box_sides(data.train.labels)
+        if not len(sides):
+            raise HandgradError(f"{data.name} has no box among its training images: there is "
+                                "nothing to learn.")
         detector = DETECTORS[model].fitted(sides, data.image_shape)
         fitted = replace(network, function=detector.build)
         return build(model, data.image_shape, len(data.class_names), {model: fitted}, **settings)

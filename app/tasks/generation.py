@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from app import data as data_sets
 from app.compiling import optimizer_of
+from app.errors import UsageError
 from app.generation import scoring
 from app.generation.dcgan import discriminator, generator
 from app.generation.fid import Observer
@@ -35,7 +36,7 @@ def dcgan(image_shape, classes, *, noise=NOISE, width=1.0, shift=0, weight_decay
 class Generation(Task):
     """Images from noise: the networks are trained against each other."""
 
-    name = "generate"
+    name, trained_whole = "generate", False
     data_sets = data_sets.DATA_SETS
     networks = {"dcgan": Network(dcgan, {"width": 0.5, "shift": 2}, (16, 16, 1))}
 
@@ -53,8 +54,11 @@ class Generation(Task):
         network.compile(made)
         return network
 
-    def lean(self, network, **settings):
-        network.train_lean(**settings)
+    def lean(self, network, *, save="float32", **settings):
+        if save == "int8":  # whose random rounding no state of the GAN would bring back
+            raise UsageError("A generator is trained with --lean float32 or bfloat16, so that a "
+                             "training that is resumed repeats. Received: --lean int8")
+        network.train_lean(save=save, **settings)
         return network
 
     def examples(self, network, model):

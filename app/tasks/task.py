@@ -15,11 +15,12 @@ class Task:
         name: as `--task` names it; what is known of it without TensorFlow is `app.tasks.TASKS`.
         networks: {name: `app.models.Network`}.
         balanced: whether rare classes can count for more, by `app.balance`.
+        trained_whole: whether the model that is kept and served is all that is trained.
     """
 
     name = ""
     data_sets, networks = {}, {}
-    balanced = False
+    balanced, trained_whole = False, True
 
     @property
     def measure(self):
