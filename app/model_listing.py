@@ -1,5 +1,6 @@
 """`handgrad models`: all networks, the arithmetic of one layer by layer, or the memory it takes."""
 
+import keras
 from rich.table import Table
 
 from app.console import console
@@ -26,7 +27,7 @@ def list_models():
 def show_model(name, image_size=None):
     """What each layer of a network gives, holds, multiplies, sees of the image, and keeps."""
     model = _shapes(name, image_size)
-    layers, entry = rows(model), _entry(name, model)
+    layers, entry = sum(map(rows, _parts(model)), []), _entry(name, model)
     table = Table("layer", "type", "output", "parameters", "multiply-adds", "sees", "kept, stock",
                   "kept, lean", title=f"{name}: {entry['what']}", title_justify="left")
     for row in layers:
@@ -52,8 +53,17 @@ def show_memory(name, batch_size, image_size=None):
                          "--memory. Received: no NAME")
     if batch_size < 1:
         raise UsageError(f"--batch-size must be at least 1. Received: {batch_size}")
-    report = memory_report(_built(name, image_size), batch_size=batch_size)
-    console.result(report.as_dict(), str(report))
+    reports = [memory_report(part, batch_size=batch_size)
+               for part in _parts(_built(name, image_size))]
+    values = [report.as_dict() for report in reports]
+    console.result(values[0] if len(values) == 1 else {"networks": values},
+                   "\n\n".join(map(str, reports)))
+
+
+def _parts(model):
+    """The networks that a model is trained as: itself, or a generator and a discriminator."""
+    return [model] if getattr(model, "outputs", None) else [
+        part for part in model.layers if isinstance(part, keras.Model)]
 
 
 def _networks():

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from app.models.arithmetic import first_output
 from app.report import write_report
 from app.runs import read_json, write_json
 from app.tasks import find_task
@@ -35,7 +36,7 @@ def finish(run, data, model, evaluation, exported=None):
         history=run.history(),
         evaluation=evaluation,
         data=data,
-        model_summary=[(layer.name, layer.output.shape, trainable_parameters(layer))
+        model_summary=[(layer.name, first_output(layer).shape, trainable_parameters(layer))
                        for layer in model.layers],
         initial_filters=np.load(filters) if filters.exists() else None,
         final_filters=first_filters(model),

@@ -104,6 +104,20 @@ def test_one_model_is_shown_layer_by_layer(handgrad):
     assert "269,722" in out
 
 
+@pytest.mark.parametrize("name", ["segnet-basic", "faster-rcnn", "nic", "dcgan"])
+def test_networks_of_several_tensors_or_parts_are_shown(handgrad, name):
+    code, out, err = handgrad(name, "--json")
+    (row,) = json.loads(out)["models"]
+    assert code == 0 and err == "" and row["multiply_adds"] > 0
+    assert row["parameters"] == sum(layer["parameters"] for layer in row["layers"])
+
+
+def test_memory_of_two_networks(handgrad):
+    code, out, _ = handgrad("dcgan", "--memory", "--json")
+    assert code == 0 and [part["lean"] < part["stock"]
+                          for part in json.loads(out)["networks"]] == [True, True]
+
+
 @pytest.mark.parametrize("arguments, message", [
     (["--memory"], "--memory needs the name of a network"),
     (["lenet", "--memory"], "Unknown model 'lenet'. Did you mean 'lenet5'?"),

@@ -136,6 +136,16 @@ def test_the_server_takes_it(handgrad, place, task):
     assert all(len(value) == 1 for value in outputs.values())
 
 
+@pytest.mark.parametrize(("task", "network"), [
+    ("segment", "segnet-basic"), ("detect", "faster-rcnn")])
+def test_layers_of_several_tensors_are_reported_and_exported(handgrad, place, task, network):
+    command = f"train {network} --task {task} --epochs 1 --batch-size 16 --width 0.1"
+    assert handgrad(f"{command} --name {network}")[0] == 0
+    assert handgrad(f"export {network}")[0] == 0
+    loaded = Loaded(place / "saved_models" / network / "1")
+    assert loaded.signatures.keys() >= {"serving_default", "image_bytes"}
+
+
 @pytest.fixture(scope="module")
 def pages(place):
     from fastapi import FastAPI

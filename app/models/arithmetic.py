@@ -62,9 +62,9 @@ def rows(model):
     for layer in model.layers:
         if isinstance(layer, keras.layers.InputLayer):
             continue
-        shape = tuple(layer.output.shape[1:])
+        shape = tuple(first_output(layer).shape[1:])
         plan = kept.get(layer.name)
-        field = fields[id(layer.output)][0]
+        field = fields[id(first_output(layer))][0]
         found.append(Row(
             layer.name, type(layer).__name__, shape,
             sum(math.prod(w.shape) for w in layer.trainable_weights),
@@ -72,6 +72,11 @@ def rows(model):
             None if field == math.inf else field,
             plan.stock if plan else None, plan.kept if plan else None))
     return found
+
+
+def first_output(layer):
+    """What a layer gives; of several tensors the first, which tells what it is."""
+    return keras.tree.flatten(layer.output)[0]
 
 
 def _kernel(layer):
@@ -84,7 +89,7 @@ def _kernel(layer):
 
 def _places(layer):
     """How often a layer's kernel is applied: the pixels of its result, or once."""
-    return math.prod(layer.output.shape[1:-1])
+    return math.prod(first_output(layer).shape[1:-1])
 
 
 def _multiply_adds(layer):
@@ -93,7 +98,7 @@ def _multiply_adds(layer):
 
 
 def _connections(layer):
-    results = math.prod(layer.output.shape[1:])
+    results = math.prod(first_output(layer).shape[1:])
     biases = results * any(weight.name == "bias" for weight in layer.weights)
     if _kernel(layer):
         return _multiply_adds(layer) + biases
