@@ -108,11 +108,13 @@ def test_it_is_saved_and_loaded_with_its_optimizer(images, tmp_path):
     model.save(tmp_path / "gan.keras")
     loaded = keras.models.load_model(tmp_path / "gan.keras")
     assert (loaded.label_smoothing, loaded.shift, loaded.seed) == (0.2, 1, 4)
-    assert loaded.evaluate(images, verbose=0) == model.evaluate(images, verbose=0)
+    # Of two models threads may add in another order. A lost state would be steps of 2e-4 apart.
+    np.testing.assert_allclose(loaded.evaluate(images, verbose=0),
+                               model.evaluate(images, verbose=0), rtol=1e-6)
     for m in (model, loaded):
         m.fit(images, batch_size=16, shuffle=False, verbose=0)
-    for a, b in zip(weights(model), weights(loaded)):
-        np.testing.assert_array_equal(a, b)
+    for a, b in zip(weights(model), weights(loaded), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
 
 
 def test_of_the_same_noise_it_learns_the_same_under_xla(images, monkeypatch):
