@@ -268,7 +268,7 @@ def test_slow_heads_and_bodies_end(tmp_path):
                 link.sendall(sent)
                 while not select.select([link], [], [], 0.4)[0]:
                     link.sendall(b"x")
-                answer = link.recv(65536)
+                answer = _talk(link)
                 assert answer.startswith(b"HTTP/1.1 408 ") and what in answer, answer
                 assert 2 <= time.monotonic() - began < 10
         with socket.create_connection(("127.0.0.1", server.port), 20) as link:

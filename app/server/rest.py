@@ -71,7 +71,7 @@ class Rest:
             status = 500
             body = json_tensors.dump({"error": f"{type(error).__name__}: {error}"})
         headers[b"content-length"] = str(len(body)).encode()
-        if self.ending:
+        if self.ending or status == 408:  # the rest of a body that is late would be in the way
             headers[b"connection"] = b"close"
         if self.options.cors and method != "OPTIONS":
             headers[b"access-control-allow-origin"] = b"*"
