@@ -16,9 +16,9 @@ from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
-import tensorflow as tf
 
 from app import scenes
+from app.data import batches
 from app.runs import Config
 from app.tasks import TASKS, find_task
 from app.training import new_model
@@ -58,24 +58,24 @@ def lean_figures():
     found = {}
     for task, network in LEAN:
         data = _some(task)
-        sizes = TASKS[task].batch_size
-        x, y = data.train.images[:sizes] / np.float32(255), data.train.labels[:sizes]
+        size = TASKS[task].batch_size
+        x, y = next(iter(batches(data.train, size, chosen=find_task(task).chosen)))
         steps, kept = {}, {}
         for mode in ("stock", "lean"):
             config = Config(network, data.name, task)
             model = new_model(config, data)
             examples = find_task(task).examples(model, network)
-            batch = (x, y) if examples is None else examples(tf.constant(x), tf.constant(y))
+            batch = (x, y) if examples is None else examples(x, y)
             if mode == "lean":
                 parts = [model] if task != "generate" else [model.generator, model.discriminator]
-                reports = [memory_report(part, batch_size=sizes) for part in parts]
+                reports = [memory_report(part, batch_size=size) for part in parts]
                 kept = {"stock_kept": sum(report.stock for report in reports),
                         "lean_kept": sum(report.lean for report in reports)}
                 model = find_task(task).lean(model)
             steps[mode] = partial(_step, model, batch)
         times = compare(steps)
         ratio = np.median(np.divide(times["lean"], times["stock"]))
-        found[network] = {"task": task, "batch": sizes, **kept, "time": float(ratio)}
+        found[network] = {"task": task, "batch": size, **kept, "time": float(ratio)}
         print(network, found[network], flush=True)
     return found
 

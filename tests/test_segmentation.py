@@ -44,6 +44,14 @@ def test_a_stem_sees_less_and_answers_for_every_pixel():
     assert model.get_layer("down0_conv1").input.shape[1:3] == (25, 35)
 
 
+@pytest.mark.parametrize("name", ["unet-photo", "segnet-basic-half"])
+def test_a_darker_image_is_segmented_alike(name):
+    network = SEGMENT.networks[name]((48, 32, 3), 11, statistics=((0.4,) * 3, (0.2,) * 3))
+    photo = np.random.default_rng(1).random((2, 48, 32, 3), np.float32)
+    dark = photo * [0.25, 0.3, 0.5] + [0.01, 0.0, 0.1]  # another contrast in each channel
+    np.testing.assert_allclose(network(dark), network(photo), rtol=0.05, atol=0.05)
+
+
 def test_fcn_begins_as_bilinear_interpolation_of_its_scores():
     model = SEGMENT.networks["fcn-8s"]((32, 32, 3), 3, width=0.02)
     x = tf.random.normal((1, 4, 4, 3))

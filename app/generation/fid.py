@@ -5,8 +5,11 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 import scipy
+import tensorflow as tf
 
 from app.transfer import head_of
+
+AT_ONCE = 500  # images in memory with their feature maps
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class Observer:
 
     def __init__(self, classifier, real):
         head = classifier.get_layer(head_of(classifier)[0])
-        self.model = keras.Model(classifier.inputs, (head.input, classifier.outputs[0]))
+        self.model = Batched(keras.Model(classifier.inputs, (head.input, classifier.outputs[0])))
         self.reference, _ = self._see(real)
 
     def quality(self, images, compared=None):
@@ -48,8 +51,20 @@ class Observer:
 
     def _see(self, images):
         """(features (N, D), probabilities (N, C)): what the head is given, what it says."""
-        features, logits = self.model.predict(images, batch_size=256, verbose=0)
+        features, logits = self.model(images)
         return features.reshape(len(features), -1), scipy.special.softmax(logits, axis=1)
+
+
+class Batched:
+    """A model, called for any number of images by one graph: with `predict` small networks wait."""
+
+    def __init__(self, model):
+        self.call = tf.function(lambda x: model(x, training=False), reduce_retracing=True)
+
+    def __call__(self, inputs):
+        parts = [self.call(tf.constant(inputs[i:i + AT_ONCE]))
+                 for i in range(0, len(inputs), AT_ONCE)]
+        return keras.tree.map_structure(lambda *values: np.concatenate(values), *parts)
 
 
 def noise_like(images, seed=0):

@@ -3,7 +3,7 @@
 import keras
 
 from app import whitening
-from custom_layers import WeightDecay
+from custom_layers import GroupNormalization, WeightDecay
 
 
 def start(image_shape, statistics, *before):
@@ -25,12 +25,18 @@ def start(image_shape, statistics, *before):
     return layers
 
 
-def start_functional(image_shape, statistics):
-    """(input, its normalisation) for a network that branches."""
+def start_functional(image_shape, statistics, by_image=False):
+    """(input, its normalisation) for a network that branches.
+
+    `by_image`: each channel of each image is brought to mean 0 and variance 1 of its own, so that
+    dusk is as bright as noon.
+    """
     images, *normalize = start(image_shape, statistics)
     x = images
     for layer in normalize:
         x = layer(x)
+    if by_image:
+        x = GroupNormalization(-1, center=False, scale=False, name="by_image")(x)
     return images, x
 
 

@@ -30,18 +30,19 @@ def segnet(image_shape, classes, *, width=1.0, weight_decay=0.0, statistics=None
     return keras.Model(images, logits, name="segnet")
 
 
-def segnet_basic(image_shape, classes, *, width=1.0, reduction=1, weight_decay=0.0,
-                 statistics=None):
+def segnet_basic(image_shape, classes, *, width=1.0, reduction=1, by_image=False,
+                 weight_decay=0.0, statistics=None):
     """Four 7x7 convolutions of 64 filters, and four behind unpooling by indices, without ReLU.
 
     With a `reduction` of 2 the network sees images of half the sides, each pixel the mean of
     2x2, and its logits are enlarged by as much: a quarter of the time.
 
     Source: Badrinarayanan, Kendall, Cipolla, SegNet, TPAMI 2017, section 4.1. Departs from it:
-    images are normalised by mean and deviation in place of their local contrast.
+    images are normalised by mean and deviation in place of their local contrast; those of all
+    images, or with `by_image` each image's own.
     """
     parts = _Parts(7, width, weight_decay)
-    images, x = start_functional(image_shape, statistics)
+    images, x = start_functional(image_shape, statistics, by_image)
     if reduction > 1:
         x = AveragePooling2D(reduction, padding="same", name="reduce")(x)
     x, pooled = parts.encoder(x, [[64]] * 4)

@@ -9,11 +9,12 @@ from custom_layers import (BatchNormalization, Concatenate, Conv2D, MaxPooling2D
 
 
 def unet(image_shape, classes, *, levels=3, filters=16, width=1.0, stem=1, dropout=0.0,
-         weight_decay=0.0, statistics=None):
+         by_image=False, weight_decay=0.0, statistics=None):
     """Two 3x3 convolutions a level, halved `levels` times, and the same on the way up.
 
     With a `stem` of 2 or 4 the network sees the image by a convolution of this stride, and its
-    logits are enlarged by as much: for large images.
+    logits are enlarged by as much: for large images. With `by_image` each image is normalised by
+    its own mean and deviation: for photos, whose light differs.
 
     Source: Ronneberger, Fischer, Brox, U-Net, MICCAI 2015, figure 1. Departs from it: batch
     normalisation, zeros padded at each layer, bilinear upsampling in place of transposed
@@ -32,7 +33,7 @@ def unet(image_shape, classes, *, levels=3, filters=16, width=1.0, stem=1, dropo
         maps = scaled(filters * 2**level, width)
         return convolution(convolution(x, maps, f"{name}_conv1"), maps, f"{name}_conv2")
 
-    images, x = start_functional(image_shape, statistics)
+    images, x = start_functional(image_shape, statistics, by_image)
     if stem > 1:
         x = convolution(x, scaled(filters, width), "stem", 2 * stem - 1, stem)
     fine = []

@@ -14,7 +14,7 @@ from urllib.parse import unquote
 
 import numpy as np
 
-from app.server import examples, json_tensors, open_inference
+from app.server import examples, json_tensors, open_inference, plain_numbers
 from app.server.batching import Batcher
 from app.server.errors import RestError
 from app.server.metrics import Metrics
@@ -175,18 +175,32 @@ class Rest:
         """(version, signature, inputs, what makes JSON of the outputs) of a request."""
         if method == "infer":
             return open_inference.parsed(body, lambda: self.models.get(*asked))
+        if method == "predict" and (made := self._of_numbers(body, asked)):
+            return made
         request = json_tensors.decode(body)
         given = json_tensors.signature_name(request)
         loaded = self.models.get(*asked)
         if method == "predict":
             signature = _signature(loaded, given or "serving_default")
             inputs, rows = json_tensors.tensors(request, signature.inputs)
-            return loaded, signature, inputs, lambda outputs: json_tensors.encode(outputs, rows)
+            return loaded, signature, inputs, partial(json_tensors.encode, rows=rows)
         signature = _signature(loaded, examples.chosen(loaded.signatures, given, method))
         examples.check(signature, method)
         values = np.array(examples.serialized(request), object)
         (name,) = signature.inputs
         return loaded, signature, {name: values}, lambda outputs: examples.encode(method, outputs)
+
+    def _of_numbers(self, body, asked):
+        """What `_parsed` gives, of a request that `plain_numbers` reads, or None."""
+        try:
+            loaded = self.models.get(*asked)
+            signature = _signature(loaded, "serving_default")
+        except RestError:  # said behind what is wrong with the body
+            return None
+        if (found := plain_numbers.read(body, signature.inputs)) is None:
+            return None
+        inputs, rows = found
+        return loaded, signature, inputs, partial(json_tensors.encode, rows=rows)
 
     def _batcher(self, loaded, signature):
         made = loaded.batchers

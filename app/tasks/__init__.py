@@ -37,11 +37,12 @@ class Known:
 TASKS = {
     "classify": Known("classification", ACCURACY, "lenet5", "digits", epochs=8, trials=6,
                       rates=(3e-4, 5e-3), widths=(0.25, 2.0)),
-    "segment": Known("segmentation", MEAN_IOU, "unet", batch_size=16, learning_rate=4e-3),
+    "segment": Known("segmentation", MEAN_IOU, "unet", epochs=9, batch_size=16,
+                     learning_rate=1e-2, rates=(3e-3, 2e-2)),
     "detect": Known("detection", MAP_50, "ssd", learning_rate=2e-3),
     "describe": Known("description", SENTENCES, "nic", epochs=10, learning_rate=1.5e-3,
                       augment="none", rates=(5e-4, 3e-3)),
-    "generate": Known("generation", FID, "dcgan", "digits", epochs=130, batch_size=64,
+    "generate": Known("generation", FID, "dcgan", "digits", epochs=160, batch_size=64,
                       learning_rate=4e-4, rates=(3e-4, 6e-4), augment="none", ema=0.995),
 }
 

@@ -9,7 +9,7 @@ from app.compiling import optimizer_of
 from app.errors import UsageError
 from app.generation import scoring
 from app.generation.dcgan import discriminator, generator
-from app.generation.fid import Observer
+from app.generation.fid import Batched, Observer
 from app.generation.gan import GAN
 from app.pictures.grids import slerp, tiled
 from app.models import Network
@@ -106,7 +106,7 @@ class Generation(Task):
     def pictures(self, network, evaluation, split, data):
         first, last = normal(ROWS, 1), normal(ROWS, 2)
         way = slerp(first, last, STEPS)
-        between = network.predict(way.reshape(-1, NOISE), verbose=0)
+        between = Batched(network)(way.reshape(-1, NOISE))
         return [("Drawn images", "From noise that was fixed before training.",
                  [(shown(draw(network, DRAWN)), "drawn")]),
                 ("Real images", "Of the test part.", [(tiled(split.images[:DRAWN], 16), "real")]),
@@ -122,7 +122,7 @@ def normal(count, seed=0):
 
 def draw(network, count):
     """`count` images of the noise that is looked at, always the same."""
-    return network.predict(normal(count), batch_size=256, verbose=0)
+    return Batched(network)(normal(count))
 
 
 def shown(images, columns=16):
@@ -138,11 +138,11 @@ class Distance(keras.callbacks.Callback):
 
     def __init__(self, generator, train, validation):
         super().__init__()
-        self.generator = generator
+        self.generator = Batched(generator)
         self.observer = Observer(scoring.classifier(train), scoring.scaled(validation.images))
 
     def on_epoch_end(self, epoch, logs=None):
-        found = self.observer.quality(draw(self.generator, JUDGED))
+        found = self.observer.quality(self.generator(normal(JUDGED)))
         logs["val_fid"], logs["val_confidence"] = found.fid, found.confidence
 
 

@@ -22,10 +22,12 @@ class Segmentation(Task):
     name, balanced = "segment", True
     data_sets = data_sets.DATA_SETS
     networks = {
-        "unet": Network(unet, {"filters": 8}, image_shape=(64, 64, 1), classes=11),
-        "unet-photo": Network(unet, {"levels": 4, "filters": 12, "stem": 2}, (360, 480, 3), 11),
+        "unet": Network(unet, {"filters": 16, "stem": 2}, image_shape=(64, 64, 1), classes=11),
+        "unet-photo": Network(unet, {"levels": 4, "filters": 12, "stem": 2, "by_image": True},
+                              (360, 480, 3), 11),
         "segnet-basic": Network(segnet_basic, image_shape=(360, 480, 3), classes=11),
-        "segnet-basic-half": Network(segnet_basic, {"reduction": 2}, (360, 480, 3), 11),
+        "segnet-basic-half": Network(segnet_basic, {"reduction": 2, "by_image": True},
+                                     (360, 480, 3), 11),
         "segnet": Network(segnet, image_shape=(360, 480, 3), classes=11),
         **{f"fcn-{stride}s": Network(fcn, {"stride": stride}, (224, 224, 3), 21)
            for stride in (32, 16, 8)},
