@@ -1,15 +1,12 @@
 """`make bench`: ours beside stock Keras. `python -m benchmarks --write` keeps the figures."""
 
+import argparse
 import os
+import platform
+from importlib.metadata import version
+from pathlib import Path
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
-import argparse  # noqa: E402
-import platform  # noqa: E402
-from importlib.metadata import version  # noqa: E402
-from pathlib import Path  # noqa: E402
-
-from benchmarks import checkers, layers, steps  # noqa: E402
+from benchmarks import checkers, layers, steps
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 STEPS = ("network", "size", "mode", "ours ms", "stock ms", "ours / stock")
@@ -56,8 +53,9 @@ def main():
         "machine's. A layer keeps the tensors of its forward pass that its backward pass reads, "
         "weights aside. Made by `make bench`.")
     say()
-    say("Lean training has pages of its own: [LEAN.md](LEAN.md), and "
-        "[LEAN_ACCURACY.md](LEAN_ACCURACY.md) for int8. What the recipes reach: "
+    say("Lean training has pages of its own: [LEAN.md](LEAN.md), [LEAN_ACCURACY.md]"
+        "(LEAN_ACCURACY.md) for int8, [TASKS.md](TASKS.md) for detectors, masks, sentences and "
+        "generators. What the recipes reach: "
         "[RECIPES.md](RECIPES.md).")
     say()
     say(f"Machine: {machine()}")

@@ -5,26 +5,22 @@ ONNX file and a LiteRT file, predicts the same images. All are called in turn in
 `write` keeps the figures in INFERENCE.md and INFERENCE.json.
 """
 
-import os
+import argparse
+import json
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+import keras
+import numpy as np
+import tensorflow as tf
 
-import argparse  # noqa: E402
-import json  # noqa: E402
-import tempfile  # noqa: E402
-from importlib.metadata import version  # noqa: E402
-from pathlib import Path  # noqa: E402
-from statistics import median  # noqa: E402
-
-import keras  # noqa: E402
-import numpy as np  # noqa: E402
-import tensorflow as tf  # noqa: E402
-
-from app.export import export  # noqa: E402
-from app.formats import predictor  # noqa: E402
-from app.models import build  # noqa: E402
-from benchmarks.__main__ import machine  # noqa: E402
-from benchmarks.timing import compare  # noqa: E402
+from app.export import export
+from app.formats import predictor
+from app.models import build
+from benchmarks.__main__ import machine
+from benchmarks.timing import compare
 
 PAGE = Path(__file__).with_name("INFERENCE.md")
 SHAPE, CLASSES = (32, 32, 3), 10
