@@ -129,9 +129,6 @@ def quiet_tensorflow():
     if "tensorflow" in sys.modules:
         return
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # TensorFlow uses these kernels of itself on newer processors alone; with AVX2 alone, too, they
-    # made training of LeNet-5, ResNet-20, SSD, U-Net and SegNet-Basic 1.2 to 1.8 times as fast.
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     # Trials run in processes beside this one: none may take all of a GPU's memory.
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     sys.stderr.flush()

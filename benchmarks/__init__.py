@@ -1,6 +1,5 @@
-"""Measurements, ours beside the peer's. TensorFlow runs as in Handgrad's commands."""
+"""Measurements, ours beside the peer's in the same run."""
 
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")

@@ -33,7 +33,9 @@ def machine():
         if line.startswith("model name"):
             cpu = line.split(":")[1].strip()
     versions = ", ".join(f"{name} {version(name)}" for name in ("tensorflow", "keras", "numpy"))
-    return f"{cpu}, {os.cpu_count()} cores; Python {platform.python_version()}, {versions}"
+    kernels = os.environ.get("TF_ENABLE_ONEDNN_OPTS")
+    return (f"{cpu}, {os.cpu_count()} cores; Python {platform.python_version()}, {versions}"
+            + (f", TF_ENABLE_ONEDNN_OPTS={kernels}" if kernels else ""))
 
 
 def main():

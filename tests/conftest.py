@@ -5,7 +5,6 @@ import os
 from dataclasses import replace
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as the commands do
 
 import keras  # noqa: E402
 import numpy as np  # noqa: E402
