@@ -6,6 +6,8 @@ import inspect
 
 import tensorflow as tf
 
+from custom_layers.gradient_registry import live_with_its_graph
+
 _FORWARD_ONLY = contextvars.ContextVar("forward_only", default=False)
 
 
@@ -73,7 +75,9 @@ def differentiable(pair):
 
             return y, checked_backward
 
-        return run(*(tensors[i] for i in given))
+        y = run(*(tensors[i] for i in given))
+        live_with_its_graph(y)
+        return y
 
     # Not functools.wraps: its __wrapped__ makes a tf.function that takes the op as an argument
     # trace the undecorated function, which has no gradient.

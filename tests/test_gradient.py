@@ -1,10 +1,13 @@
 """`differentiable` and `chain`: what they check and what they leave alone."""
 
 import functools
+import gc
+import weakref
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.python.framework import ops
 
 from custom_layers import chain, differentiable
 from custom_layers.activations import relu, tanh
@@ -107,3 +110,23 @@ def test_chain_runs_the_backwards_in_reverse(gradient_check):
 
 def test_second_derivatives_are_right(gradient_check):
     gradient_check(tanh, np.linspace(-1, 1, 6), second_order=True)
+
+
+@pytest.mark.parametrize("jit_compile", [False, True], ids=["graph", "xla"])
+def test_a_graph_that_nobody_needs_is_let_go(jit_compile):
+    """TensorFlow's registry of gradients holds every graph with a custom gradient for good."""
+    gc.collect()
+    registered, x = len(ops.gradient_registry.list()), tf.Variable([1.0, -1.0])
+
+    def slope():
+        with tf.GradientTape() as tape:
+            y = chain(tanh.pair, relu.pair)(x)
+        return tape.gradient(y, x)
+
+    traced = tf.function(slope, jit_compile=jit_compile)
+    np.testing.assert_allclose(traced(), [1 - np.tanh(1.0)**2, 0], rtol=1e-6)
+    graph = weakref.ref(traced.get_concrete_function().graph)
+    del traced
+    gc.collect()
+    assert graph() is None
+    assert len(ops.gradient_registry.list()) == registered

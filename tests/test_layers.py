@@ -54,14 +54,16 @@ has_twin = pytest.mark.parametrize(
 )
 
 
-def built(layer, example, seed=0):
+def built(layer, example, seed=0, size=1.0):
     """The layer with weights that hide nothing (no ones, no zeros)."""
     if not layer.built:
-        layer(*tensors(example), **training(layer, False))
+        # Traced, not called: stock layers lack kernels for some settings on some processors.
+        tf.function(lambda *x: layer(*x, **training(layer, False))).get_concrete_function(
+            *tensors(example))
     rng = np.random.default_rng(seed)
     for weight in layer.weights:
         if "seed" not in weight.path:
-            weight.assign(rng.uniform(0.5, 1.5, weight.shape))
+            weight.assign(size * rng.uniform(0.5, 1.5, weight.shape))
     return layer
 
 
@@ -145,10 +147,10 @@ def test_equals_the_layer_of_keras(example, mode):
     kwargs = {"training": True} if example.name == "BatchNormalization" else {}
     inputs = tensors(example)
     dy = np.random.default_rng(1).normal(size=output_shape(stock, inputs))
-    run = compiled(mode)
-    # Keras has no bicubic upsampling under XLA.
-    peer = compiled("graph") if "bicubic" in str(example) else run
-    a, b = run(ours, inputs, dy, **kwargs), peer(stock, inputs, dy, **kwargs)
+    # Keras computes channels first and dilated transposes on every processor under XLA alone,
+    # and bicubic upsampling everywhere but there.
+    peer = compiled("graph" if "bicubic" in str(example) else "xla")
+    a, b = compiled(mode)(ours, inputs, dy, **kwargs), peer(stock, inputs, dy, **kwargs)
     if example.name in SELECTING:  # they only select: exactly equal
         np.testing.assert_array_equal(a[0], b[0])
     assert_close(a, b)
@@ -174,7 +176,8 @@ def test_config_and_file_bring_the_layer_back(example, tmp_path):
 @every_layer
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 def test_half_precision(example, policy):
-    layer = built(example.layer(dtype=policy), example)
+    # Sums of the size they have in training: larger ones cost bfloat16 its few digits.
+    layer = built(example.layer(dtype=policy), example, size=0.25)
     half = policy.removeprefix("mixed_")
     # Regions keep their precision: in half of it whole pixels would be lost.
     x, *others = tensors(example)
@@ -184,8 +187,8 @@ def test_half_precision(example, policy):
     assert found[0].dtype == half
     xs = [t for t in tf.nest.flatten(inputs) if t.dtype.is_floating]
     assert all(dx.dtype == half for _, dx in zip(xs, found[1:]))
-    exact = compiled("graph")(built(example.layer(), example), [x, *others], dy)
-    tolerance = 5e-3 if policy == "mixed_float16" else 4e-2
+    exact = compiled("graph")(built(example.layer(), example, size=0.25), [x, *others], dy)
+    tolerance = 2.5e-3 if policy == "mixed_float16" else 2e-2
     for ours, wide in zip(found, exact, strict=True):
         scale = float(tf.reduce_max(tf.abs(wide)))
         ours = tf.cast(ours, tf.float32)
