@@ -1,5 +1,6 @@
 """What all tests share."""
 
+import gc
 import json
 import os
 from dataclasses import replace
@@ -21,6 +22,8 @@ pytest_plugins = "pytester"
 # A second device for the tests of tf.distribute. It must be made before TensorFlow starts.
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2)
+# What is imported stays: the collector of garbage need not look through it after each test.
+gc.freeze()
 
 
 @pytest.fixture(autouse=True)

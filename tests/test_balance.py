@@ -17,7 +17,8 @@ COUNTS = np.array([890, 100, 10])
 
 def test_weights_by_hand():
     shares = COUNTS / 1000
-    for way, raw in (("median", 0.1 / shares), ("log", 1 / np.log(1.02 + shares))):
+    for way, raw in (("median", 0.1 / shares), ("log", 1 / np.log(1.02 + shares)),
+                     ("mild", 1 / np.log(1.1 + shares))):
         np.testing.assert_allclose(class_weights(way, COUNTS, NAMES), raw / (shares @ raw))
 
 
@@ -29,7 +30,7 @@ def test_rarer_classes_weigh_more_and_the_mean_is_1(way):
 
 
 def test_what_cannot_be_balanced_is_said():
-    with pytest.raises(UsageError, match="Unknown balance 'mean'.*median, log"):
+    with pytest.raises(UsageError, match="Unknown balance 'mean'.*median, log, mild"):
         class_weights("mean", COUNTS, NAMES)
     with pytest.raises(HandgradError, match="Missing: rare$"):
         class_weights("log", np.array([2, 0, 1]), NAMES)

@@ -102,7 +102,7 @@ def test_predictions_have_the_shape_of_the_targets(detector, model):
 
 
 def test_it_trains_in_a_graph_and_every_weight_has_a_gradient(detector, model):
-    model.compile("adam", loss=detector.loss)
+    model.compile("adam", loss=detector.loss, jit_compile=False)
     before = [weight.numpy() for weight in model.trainable_weights]
     data = tf.data.Dataset.from_tensor_slices((inputs(detector), LABELS)).batch(3)
     data = data.map(lambda x, labels: (x, detector.targets(SHAPE, labels)))
@@ -114,7 +114,7 @@ def test_it_trains_in_a_graph_and_every_weight_has_a_gradient(detector, model):
 
 
 def test_images_without_objects_train(detector, model):
-    model.compile("sgd", loss=detector.loss)
+    model.compile("sgd", loss=detector.loss, jit_compile=False)
     labels = np.tile(np.array(NONE, np.float32), (3, 2, 1))
     loss = model.train_on_batch(inputs(detector), detector.targets(SHAPE, tf.constant(labels)))
     assert np.isfinite(loss).all() and all(np.isfinite(w.numpy()).all() for w in model.weights)

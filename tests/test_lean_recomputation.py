@@ -13,22 +13,14 @@ import pytest
 import tensorflow as tf
 from keras import layers
 from lean_cases import image, unit
+from lean_peaks import BATCH, SIZE, WIDTH, chain, inputs_of
 from tensorflow.python.eager import context
 
-from benchmarks import lean_step
+from benchmarks.lean_worker import ENVIRONMENT
 from benchmarks.memory import kept_bytes
 from custom_layers.lean import lean
 
-BATCH, SIZE, WIDTH = 4, 16, 8
 MAP = 4 * BATCH * SIZE * SIZE * WIDTH  # bytes of one map
-
-
-def chain(units=5):
-    x = image(3, SIZE)
-    y = layers.Conv2D(2 * WIDTH, 3, padding="same")(x)
-    for _ in range(units):
-        y = unit(y, WIDTH)
-    return keras.Model(x, y)
 
 
 def dense_block():
@@ -69,10 +61,6 @@ def swish():
 
 # By network: the bytes that may be kept for the bytes that stock keeps, the input aside.
 RATIOS = {chain: 0.45, dense_block: 0.2, dropouts: 0.45, pooled: 0.45, swish: 0.6}
-
-
-def inputs_of(model):
-    return tf.random.stateless_normal((BATCH, *model.input_shape[1:]), [0, 0])
 
 
 def size(t):
@@ -168,8 +156,7 @@ def test_the_measure_sees_a_merged_recomputation():
 
 
 STEP = """
-import json, os, sys
-os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+import json, sys
 sys.path.insert(0, "tests")
 import keras, tensorflow as tf
 from benchmarks.peak import growth
@@ -197,12 +184,19 @@ print(json.dumps(growth(lambda: [t.numpy() for t in step(images)])))
 """
 
 
+def child(*arguments, **environment):
+    """What a fresh process prints. Its kernels are oneDNN's on every processor: the others take
+    memory to work in beside which that of small networks does not show."""
+    done = subprocess.run(
+        [sys.executable, *arguments], cwd=Path(__file__).parent.parent, check=True,
+        capture_output=True, text=True, timeout=300,
+        env={**os.environ, **ENVIRONMENT, **environment})
+    return json.loads(done.stdout)
+
+
 def run(kind, mode, **environment):
     """What a fresh process grows by in a step."""
-    done = subprocess.run(
-        [sys.executable, "-c", STEP, kind, mode], cwd=Path(__file__).parent.parent, check=True,
-        capture_output=True, text=True, timeout=300, env={**os.environ, **environment})
-    return json.loads(done.stdout)
+    return child("-c", STEP, kind, mode, **environment)
 
 
 def test_the_process_grows_less():
@@ -245,50 +239,17 @@ def test_a_smaller_budget_keeps_less_and_computes_the_same():
     np.testing.assert_allclose(lean(model, budget=0.2)(x), expected, rtol=1e-5, atol=1e-5)
 
 
-def trunk(blocks=6):
-    """A stage of a residual network: a narrow convolution and a wide one in each block."""
-    x = image(3, SIZE)
-    y = layers.Conv2D(4 * WIDTH, 3, padding="same")(x)
-    for _ in range(blocks):
-        narrow = unit(y, WIDTH)
-        wide = layers.BatchNormalization()(layers.Conv2D(4 * WIDTH, 1)(layers.ReLU()(narrow)))
-        y = layers.ReLU()(layers.Add()([y, wide]))
-    return keras.Model(x, layers.Conv2D(4 * WIDTH, 3, padding="same")(y))
+@pytest.fixture(scope="module")
+def peaks():
+    return child("tests/lean_peaks.py")
 
 
-def taken(view, x, steps=5):
-    """The most that TensorFlow's allocator gives out in a step, the least of several.
-
-    It is one allocator for the process: what other tests left running allocates from it too.
-    """
-    weights = [v.value for v in view.trainable_variables]
-
-    @tf.function
-    def step(x):
-        with tf.GradientTape() as tape:
-            loss = tf.reduce_sum(view(x, training=True) ** 2)
-        return [tf.reduce_sum(g) for g in tape.gradient(loss, weights)]
-
-    def peak():
-        before = lean_step.memory()["current"]
-        tf.config.experimental.reset_memory_stats(lean_step.DEVICE)
-        step(x)
-        return lean_step.memory()["peak"] - before
-
-    step(x)
-    return min(peak() for _ in range(steps))
-
-
-def test_int8_makes_the_draws_of_a_map_when_it_is_there():
+def test_int8_makes_the_draws_of_a_map_when_it_is_there(peaks):
     """They hang on a seed alone: all layers' at once would take as much as what is not kept."""
-    model = chain(10)
-    x = tf.tile(inputs_of(model), [16, 1, 1, 1])
-    assert taken(lean(model, save="int8"), x) <= 0.7 * taken(lean(model), x)
+    assert peaks["chain, int8"] <= 0.7 * peaks["chain, exact"]
 
 
-@pytest.mark.parametrize("settings", [{}, {"budget": 0.25}, {"save": "int8"}])
-def test_a_trunk_is_not_held_at_once(settings):
+@pytest.mark.parametrize("way", ["exact", "budget", "int8"])
+def test_a_trunk_is_not_held_at_once(peaks, way):
     """What its stage's end needs of every block is handed on, and computed again block by block."""
-    model = trunk()
-    x = tf.tile(inputs_of(model), [16, 1, 1, 1])
-    assert taken(lean(model, **settings), x) <= 0.6 * taken(model, x)
+    assert peaks[f"trunk, {way}"] <= 0.6 * peaks["trunk, stock"]

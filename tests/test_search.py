@@ -4,117 +4,31 @@ import csv
 import json
 import os
 import signal
-import subprocess
-import sys
 from dataclasses import replace
 
 import numpy as np
 import psutil
 import pytest
+from search_cases import ended, journal, start
 
 import tuning.search
 from app import data as data_sets
 from app.errors import HandgradError, UsageError
-from app.runs import Config, Run, read_json
+from app.runs import Run, read_json
 from tuning.oracles import TUNERS, objective_of, oracle_of
 from tuning.pipeline import final_config
 from tuning.plan import Plan, limits
-from tuning.scoring import run_trial
 from tuning.search import Search
 from tuning.spaces import choose
 from tuning.worker import Limits, Worker
 
-EPOCHS, TRIALS = 2, 6
+TRIALS = 6
 DIVERGES = {"optimizer": "sgd", "learning_rate": 1e30}
 
 
 @pytest.fixture(scope="module")
 def digits():
     return data_sets.load("digits")
-
-
-def start(folder, data, **settings):
-    config = Config("mlp", "digits", search=True, fingerprint=data.fingerprint,
-                    **{"epochs": EPOCHS, **settings})
-    return Run(folder, config)
-
-
-def journal(run):
-    lines = (run.path / "search" / "journal.jsonl").read_text().splitlines()
-    return [json.loads(line) for line in lines]
-
-
-# Trials
-
-
-class Unseen:
-    def __getattr__(self, name):
-        raise AssertionError("a trial looked at the test part")
-
-
-def job(folder, **changes):
-    config = Config("mlp", "digits", **{"epochs": 3, "fingerprint": "here", **changes})
-    return {"config": vars(config), "folder": str(folder), "before": None, "until": config.epochs,
-            "objective": "val_accuracy"}
-
-
-def test_a_trial_does_not_see_the_test_part(digits, tmp_path):
-    seen = []
-    result = run_trial(job(tmp_path, epochs=1), {"here": replace(digits, test=Unseen())},
-                       seen.append)
-    assert result["best_epoch"] == 1 == result["trained"]
-    assert result["curve"] == [result["score"]] == seen[0]["scores"]
-    assert seen[0]["val_accuracy"] == result["score"] and seen[0]["val_loss"] == result["loss"]
-
-
-def test_a_trial_refuses_data_that_have_changed(tmp_path):
-    with pytest.raises(HandgradError, match="digits has changed since the search began"):
-        run_trial(job(tmp_path, fingerprint="other"), {}, print)
-
-
-def test_patience_ends_a_trial(digits, tmp_path):
-    asked = job(tmp_path, epochs=9, patience=1, optimizer="sgd", learning_rate=1e-9)
-    result = run_trial(asked, {"here": digits}, lambda row: None)
-    assert len(result["curve"]) == result["best_epoch"] + 1 < 9
-    again = run_trial(asked, {"here": digits}, lambda row: None)
-    assert again == {**result, "trained": 0}
-
-
-def test_a_killed_trial_goes_on_behind_its_last_epoch(digits, tmp_path):
-    """Also one that continues another, to the same scores as one that was never interrupted."""
-    whole = run_trial(job(tmp_path / "whole", epochs=4), {"here": digits}, print)
-
-    def stop(row):
-        if row["epoch"] == 1:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        run_trial(job(tmp_path / "cut", epochs=4), {"here": digits}, stop)
-    first = run_trial({**job(tmp_path / "cut", epochs=4), "until": 3}, {"here": digits}, print)
-    assert first["trained"] == 1 and first["curve"] == whole["curve"][:3]
-    asked = {**job(tmp_path / "next", epochs=4), "before": str(tmp_path / "cut")}
-    last = run_trial(asked, {"here": digits}, print)
-    assert last == {**whole, "trained": 1}
-
-
-def test_a_trial_ends_when_it_is_told_to(digits, tmp_path):
-    result = run_trial(job(tmp_path, epochs=9), {"here": digits}, lambda row: row["epoch"] < 1)
-    assert len(result["curve"]) == 2
-
-
-def test_a_state_of_other_settings_is_not_gone_on_with(digits, tmp_path):
-    run_trial(job(tmp_path, epochs=2), {"here": digits}, print)
-    other = run_trial(job(tmp_path, epochs=2, learning_rate=0.01), {"here": digits}, print)
-    assert other["trained"] == 2
-
-
-def test_the_lowest_loss_can_be_searched_for(digits, tmp_path):
-    asked = {**job(tmp_path), "objective": "val_loss"}
-    result = run_trial(asked, {"here": digits}, print)
-    assert result["score"] == result["loss"] == min(result["curve"])
-
-
-# Whole searches
 
 
 @pytest.fixture(scope="module")
@@ -180,7 +94,7 @@ def test_a_resumed_search_runs_what_was_left(searched):
     assert [r["trial"] for r in ends] == list("012345")
     assert {r["trial"]: r for r in ends[:4]} == before and len(before) == 4
     assert ends[4]["values"] == values
-    assert ends[4]["trained"] == EPOCHS - 1  # its first epoch was not lost
+    assert ends[4]["trained"] == 1  # its first epoch was not lost
 
 
 def test_the_best_has_the_highest_validation_accuracy(searched):
@@ -299,127 +213,6 @@ def test_another_space_is_refused(digits, tmp_path, monkeypatch):
     monkeypatch.setattr(tuning.search, "choose", wider)
     with pytest.raises(UsageError, match="space of learning_rate was .*0.0003.* is .*1e-05"):
         Search(run, digits)
-
-
-def ended(search, trial, score):
-    values, own = search.values(trial)
-    record = {"trial": trial.trial_id, "values": values, "tuner": own, "settings": {},
-              "objective": search.plan.objective, "status": "COMPLETED",
-              "reason": "" if score is None else None, "score": score, "loss": 1.0,
-              "best_epoch": 1, "curve": [] if score is None else [score], "epochs": 1,
-              "seconds": 1.0}
-    search._keep(trial, record)
-
-
-def played(run, data, plan, count):
-    """A search of which so many trials are played, two at a time; their values."""
-    search, rng, values = Search(run, data, plan), np.random.default_rng(0), {}
-    running = []
-    for _ in range(count):
-        while len(running) < 2:
-            trial = search._next(str(len({t.trial_id for t in running}) + 7 * len(values)))
-            if trial is None or trial.status != "RUNNING":
-                break
-            values[trial.trial_id] = dict(trial.hyperparameters.values)
-            running.append(trial)
-        if running:
-            ended(search, running.pop(0), float(rng.random()))
-    return search, values
-
-
-@pytest.mark.parametrize("tuner", TUNERS)
-def test_a_journal_brings_every_strategy_back(digits, tmp_path, tuner):
-    run, plan = start(tmp_path, digits, epochs=9), Plan(tuner, 12, keep=0)
-    search, _ = played(run, digits, plan, 6)
-    again = Search(run, digits, plan)
-    assert again.records == json.loads(json.dumps(search.records)) and len(again.records) == 6
-    waiting = [again._next(f"a{i}").trial_id for i in range(len(again._waiting))]
-    assert sorted(waiting) == sorted(t.trial_id for t in search.oracle.ongoing_trials.values())
-    for worker in "bc":
-        ours, theirs = again._next(worker), search._next(worker)
-        assert (ours is None) == (theirs is None)
-        if ours is not None and ours.status == "RUNNING":
-            assert ours.hyperparameters.values == theirs.hyperparameters.values
-
-
-@pytest.mark.parametrize("place", range(20))
-def test_a_journal_cut_anywhere_loses_no_more_than_the_cut(digits, tmp_path, place):
-    run, plan = start(tmp_path, digits), Plan(trials=10, keep=0)
-    search, _ = played(run, digits, plan, 6)
-    path = search.journal.path
-    content = path.read_bytes()
-    cut = len(content) * place // 20
-    path.write_bytes(content[:cut])
-    whole = content[:cut].count(b"\n")
-    again = Search(run, digits, plan)
-    assert again.damaged == (content[:cut] != b"" and not content[:cut].endswith(b"\n"))
-    assert path.read_bytes() == content[:cut]  # nothing is changed by who only looks
-    again.journal.repair()
-    assert again.journal.events == [json.loads(x) for x in content.splitlines()[:whole]]
-    again._next("x")
-    assert all(json.loads(line) for line in path.read_bytes().splitlines())
-
-
-def test_garbage_is_set_aside(digits, tmp_path):
-    run, plan = start(tmp_path, digits), Plan(trials=10, keep=0)
-    search, _ = played(run, digits, plan, 6)
-    lines = search.journal.path.read_bytes().splitlines(keepends=True)
-    lines[4:5] = [b"\0\xff{garbage}\n"]
-    search.journal.path.write_bytes(b"".join(lines))
-    again = Search(run, digits, plan)
-    assert again.damaged == len(lines) - 4 and len(again.journal.events) == 4
-    again.journal.repair()
-    assert again.journal.path.with_suffix(".damaged").read_bytes().startswith(b"\0\xff{garbage}")
-
-
-def test_a_second_driver_is_refused_with_the_first_s_process(digits, tmp_path):
-    search = Search(start(tmp_path, digits), digits)
-    code = ("import sys, time; from pathlib import Path; from tuning.journal import alone\n"
-            f"with alone(Path({str(search.path)!r})): print(1, flush=True); time.sleep(60)")
-    other = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
-    try:
-        assert other.stdout.readline() == "1\n"
-        with pytest.raises(UsageError, match=f"Received: process {other.pid}$"):
-            search.search()
-    finally:
-        other.kill()
-        other.communicate()
-    with pytest.MonkeyPatch.context() as patch:  # the lock is gone with the process
-        patch.setattr(search, "_work", lambda *given: None)
-        with pytest.raises(HandgradError, match="All 0 trials failed"):
-            search.search()
-
-
-def test_a_full_disk_ends_the_search_and_loses_nothing(digits, tmp_path, monkeypatch):
-    run, plan = start(tmp_path, digits), Plan(trials=10, keep=0)
-    search, _ = played(run, digits, plan, 3)
-    size = search.journal.path.stat().st_size
-
-    def full(file):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("tuning.journal.os.fsync", full)
-    with pytest.raises(HandgradError, match="No space left on device.*--resume"):
-        search._next("x")
-    assert search.journal.path.stat().st_size == size
-    monkeypatch.undo()
-    assert len(Search(run, digits, plan).records) == 3
-
-
-def test_more_trials_can_be_asked_for_later(digits, tmp_path):
-    run = start(tmp_path, digits)
-    search, _ = played(run, digits, Plan(trials=3, keep=0), 9)
-    assert list(search.records) == list("012")
-    more, _ = played(run, digits, Plan(trials=12, keep=0), 9)
-    assert list(more.records) == [str(i) for i in range(12)]
-
-
-def test_what_is_not_kept_is_trained_again(digits, tmp_path):
-    asked = {**job(tmp_path / "next", epochs=2), "before": str(tmp_path / "gone")}
-    assert run_trial(asked, {"here": digits}, print)["trained"] == 2
-
-
-# What goes wrong in a trial
 
 
 def test_all_failed_is_an_error_with_the_reason(digits, tmp_path, monkeypatch):
