@@ -16,7 +16,7 @@ from command_line import ENVIRONMENT
 
 SEARCH = ("mlp --data digits --trials 5 --epochs 3 --augment none --resume").split()
 ROUNDS = [10, pytest.param(60, marks=pytest.mark.slow)]
-LONG = 120  # seconds in which something must have happened
+LONG = 300  # seconds in which something must have happened
 SILENCE = 4
 
 
@@ -42,9 +42,10 @@ def found(path):
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("undisturbed")
+    """What a search finds that nobody kills, and its seconds: kills fall into all its parts."""
+    folder, begun = tmp_path_factory.mktemp("undisturbed"), time.monotonic()
     assert handgrad(folder, "log", "tune", *SEARCH, "--name", "n").wait(LONG) == 0
-    return found(folder / "runs" / "n")
+    return found(folder / "runs" / "n"), time.monotonic() - begun
 
 
 class Finished:
@@ -83,6 +84,7 @@ def children(process):
 @pytest.mark.parametrize("rounds", ROUNDS)
 def test_a_killed_search_is_the_undisturbed_one(undisturbed, tmp_path, rounds):
     """The driver and its child are killed at random moments, of starting up too."""
+    expected, whole = undisturbed
     rng, kills, number = random.Random(rounds), 0, 0
     while kills < rounds:
         number += 1
@@ -91,7 +93,8 @@ def test_a_killed_search_is_the_undisturbed_one(undisturbed, tmp_path, rounds):
         while True:
             if driver is None:
                 driver = handgrad(tmp_path, f"log{number}", "tune", *SEARCH, "--name", path.name)
-            moment = time.monotonic() + rng.uniform(1, 14)
+            last = kills >= rounds
+            moment = time.monotonic() + (LONG if last else rng.uniform(0.05, 0.7) * whole)
             epochs = finished.epochs
             while driver.poll() is None and time.monotonic() < moment:
                 time.sleep(0.05)
@@ -99,6 +102,7 @@ def test_a_killed_search_is_the_undisturbed_one(undisturbed, tmp_path, rounds):
             if driver.poll() is not None:
                 assert driver.returncode == 0, (tmp_path / f"log{number}").read_text()
                 break
+            assert not last, "it does not end"
             in_a_row = 0 if finished.epochs != epochs else in_a_row
             child = children(driver) if rng.random() < 0.5 and in_a_row < 2 else []
             if child:  # a trial whose process dies three times in a row has failed
@@ -108,7 +112,7 @@ def test_a_killed_search_is_the_undisturbed_one(undisturbed, tmp_path, rounds):
                 kill(driver)
                 driver, in_a_row = None, 0
             kills += 1
-        assert found(path) == undisturbed
+        assert found(path) == expected
     print(f"{kills} kills, {number} searches")
 
 
@@ -119,8 +123,8 @@ def test_a_killed_chief_or_worker_loses_nothing(undisturbed, tmp_path, rounds):
     with socket.socket() as s:
         s.bind(("localhost", 0))
         address = f"localhost:{s.getsockname()[1]}"
+    expected, whole = undisturbed
     rng, kills, number = random.Random(rounds), 0, 0
-
     begun = {}
 
     def begin(name):
@@ -135,7 +139,8 @@ def test_a_killed_chief_or_worker_loses_nothing(undisturbed, tmp_path, rounds):
         finished = Finished(path)
         running, asleep = {name: begin(name) for name in ("chief", "w0", "w1")}, {}
         while running["chief"].poll() is None:
-            moment = time.monotonic() + rng.uniform(1, 10)
+            last = kills >= rounds
+            moment = time.monotonic() + (LONG if last else rng.uniform(0.05, 0.5) * whole)
             while running["chief"].poll() is None and time.monotonic() < moment:
                 time.sleep(0.05)
                 for name in [n for n, until in asleep.items() if time.monotonic() > until]:
@@ -145,6 +150,7 @@ def test_a_killed_chief_or_worker_loses_nothing(undisturbed, tmp_path, rounds):
             name = rng.choice(sorted(running))
             if running["chief"].poll() is not None or name in asleep:
                 continue
+            assert not last, "it does not end"
             kill(running[name])
             kills += 1
             if name == "chief":
@@ -160,5 +166,5 @@ def test_a_killed_chief_or_worker_loses_nothing(undisturbed, tmp_path, rounds):
             else:  # it was started when the chief had gone, and would wait for another
                 kill(process)
         finished.look()
-        assert found(path) == undisturbed
+        assert found(path) == expected
     print(f"{kills} kills, {number} searches")
