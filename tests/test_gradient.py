@@ -130,3 +130,15 @@ def test_a_graph_that_nobody_needs_is_let_go(jit_compile):
     gc.collect()
     assert graph() is None
     assert len(ops.gradient_registry.list()) == registered
+
+
+def test_a_saved_function_keeps_its_gradient(tmp_path):
+    module, x = tf.Module(), tf.constant([0.5, -1.0])
+    module.call = tf.function(tanh, input_signature=[tf.TensorSpec((None,))])
+    tf.saved_model.save(module, str(tmp_path))
+    del module
+    gc.collect()
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = tf.saved_model.load(str(tmp_path)).call(x)
+    np.testing.assert_allclose(tape.gradient(y, x), 1 - np.tanh(x)**2, rtol=1e-6)
