@@ -14,13 +14,16 @@ OPTIMIZERS = {
     "adagrad": keras.optimizers.Adagrad,
     "rmsprop": keras.optimizers.RMSprop,
     "adam": keras.optimizers.Adam,
+    "adamw": keras.optimizers.AdamW,
     "rprop": Rprop,
 }
+DECOUPLED = "adamw"  # the optimiser that shrinks weights itself, beside its step
+NOT_DECAYED = ["bias", "gamma", "beta"]
 
 
 def compile_model(model, *, network=None, optimizer="adam", learning_rate=1e-3,
-                  label_smoothing=0.0, class_weights=None, ema=None, head_learning_rate=None,
-                  head=()):
+                  label_smoothing=0.0, class_weights=None, ema=None, weight_decay=0.0,
+                  head_learning_rate=None, head=()):
     """Compiles for classification: the network's loss on its logits, and accuracy.
 
     Of several outputs the first are the logits; the losses of the others weigh 0.3.
@@ -31,6 +34,9 @@ def compile_model(model, *, network=None, optimizer="adam", learning_rate=1e-3,
         label_smoothing: of the targets, in [0, 1).
         class_weights: a factor a class in the loss; None: all are alike.
         ema: the factor of the moving average of the weights, in (0, 1), or None.
+        weight_decay: the part of the kernels that "adamw" takes from them in each step, times the
+            learning rate (Loshchilov, Hutter, ICLR 2019); of other optimisers a matter of the
+            layers' regularizers.
         head_learning_rate: of the layers named in `head`.
     """
     if not 0 <= label_smoothing < 1:
@@ -42,7 +48,7 @@ def compile_model(model, *, network=None, optimizer="adam", learning_rate=1e-3,
     accuracy = keras.metrics.SparseCategoricalAccuracy("accuracy")
     several = len(losses) > 1
     model.compile(
-        optimizer_of(optimizer, learning_rate, ema, head_learning_rate, head),
+        optimizer_of(optimizer, learning_rate, ema, weight_decay, head_learning_rate, head),
         loss=losses if several else losses[0],
         loss_weights=list(OUTPUT_WEIGHTS) if several else None,
         metrics=[[accuracy], [], []] if several else [accuracy],
@@ -50,7 +56,8 @@ def compile_model(model, *, network=None, optimizer="adam", learning_rate=1e-3,
     return model
 
 
-def optimizer_of(optimizer, learning_rate, ema=None, head_learning_rate=None, head=()):
+def optimizer_of(optimizer, learning_rate, ema=None, weight_decay=0.0, head_learning_rate=None,
+                 head=()):
     """An optimiser by its name; arguments as those of `compile_model`."""
     name, rate, head_rate = optimizer, learning_rate, head_learning_rate
     if name not in OPTIMIZERS:
@@ -60,12 +67,20 @@ def optimizer_of(optimizer, learning_rate, ema=None, head_learning_rate=None, he
                          "no --warmup.")
     if ema is not None and not 0 < ema < 1:
         raise UsageError(f"--ema must lie between 0 and 1, both excluded. Received: {ema:g}")
-    averaged = {"use_ema": True, "ema_momentum": ema} if ema else {}
-    made = OPTIMIZERS[name](rate, **averaged)
+    settings = {"use_ema": True, "ema_momentum": ema} if ema else {}
+    if name == DECOUPLED:
+        settings["weight_decay"] = weight_decay
+
+    def made(rate):
+        optimizer = OPTIMIZERS[name](rate, **settings)
+        if name == DECOUPLED:
+            optimizer.exclude_from_weight_decay(var_names=NOT_DECAYED)
+        return optimizer
+
     if head_rate is None:
-        return made
+        return made(rate)
     return keras.optimizers.MultiOptimizer(keras.optimizers.OptimizerMap(
-        made, {f"(.*/)?({'|'.join(head)})/.*": OPTIMIZERS[name](head_rate, **averaged)}))
+        made(rate), {f"(.*/)?({'|'.join(head)})/.*": made(head_rate)}))
 
 
 def current_rate(optimizer):

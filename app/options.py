@@ -87,8 +87,8 @@ Searchable = option(str | None, "A network with a search space.  [default: lenet
 BatchSize = option(int, "Images a step; 0: all.")
 TaskBatchSize = option(int | None, "Images a step; 0: all.  [default: 32, or the task's own]",
                        "--batch-size")
-Optimizer = option(str, "sgd, momentum, nesterov, adagrad, rmsprop, adam, or rprop (with "
-                        "--batch-size 0).")
+Optimizer = option(str, "sgd, momentum, nesterov, adagrad, rmsprop, adam, adamw, or rprop "
+                        "(with --batch-size 0).")
 LearningRate = option(float | None, "The optimiser's step size.  [default: 0.001, or the task's "
                                     "own]")
 Schedule = option(str, "How the step size changes: constant, step (a tenth at 1/2 and 3/4), "
@@ -106,7 +106,8 @@ Weights = option(str | None, "For networks of keras.applications: imagenet, or a
 Freeze = option(int, "With --from: so many of the first layers with weights stay as they are.")
 HeadLearningRate = option(float | None, "With --from: the head's step size.  "
                                         "[default: --learning-rate]")
-WeightDecay = option(float, "lambda of the penalty 1/2 lambda W^2.")
+WeightDecay = option(float, "lambda of the penalty 1/2 lambda W^2; with adamw the part of W that "
+                            "a step takes, times the step size.")
 Precision = option(str, "float32, or 16 bits on weights of 32: mixed_bfloat16, mixed_float16.")
 Lean = option(str | None, "Train in half the memory: what is kept for the backward pass is stored "
                           "as float32 (exact), bfloat16 or int8.")

@@ -7,7 +7,7 @@ import numpy as np
 
 from app import whitening
 from app.balance import class_weights
-from app.compiling import Averaged, current_rate
+from app.compiling import DECOUPLED, Averaged, current_rate
 from app.data import batches, join, steps
 from app.errors import HandgradError, UsageError, unknown
 from app.precision import precision, widen_outputs
@@ -26,13 +26,13 @@ def new_model(config, data):
         raise unknown("way to store what lean training keeps", config.lean, list(SAVES))
     _check_start(config)
     source = Run.open(config.start_from).model(whole=True) if config.start_from else None
-    task = find_task(config.task)
+    task, decoupled = find_task(config.task), config.optimizer == DECOUPLED
     keras.utils.set_random_seed(config.seed)
     with precision(config.precision):
         model = task.build(
             config.model, data,
             statistics=statistics_of(source) if source else config.whiten or data.statistics(),
-            weight_decay=config.weight_decay, **config.sizes,
+            weight_decay=0.0 if decoupled else config.weight_decay, **config.sizes,
         )
     if config.precision != "float32":
         widen_outputs(model)
@@ -46,6 +46,7 @@ def new_model(config, data):
     return task.compile(model, config.model, optimizer=config.optimizer, learning_rate=rate,
                         **weights,
                         label_smoothing=config.label_smoothing, ema=config.ema,
+                        weight_decay=config.weight_decay if decoupled else 0.0,
                         head_learning_rate=config.head_learning_rate, head=head)
 
 

@@ -1,5 +1,7 @@
 """A small U-shaped network: what is fine comes from the encoder, what is coarse from below."""
 
+import math
+
 import keras
 
 from app.models.common import check_width, scaled, start_functional, weights
@@ -8,11 +10,12 @@ from custom_layers import (BatchNormalization, Concatenate, Conv2D, MaxPooling2D
                            SpatialDropout2D, UpSampling2D)
 
 
-def unet(image_shape, classes, *, levels=3, filters=16, width=1.0, stem=1, dropout=0.0,
-         by_image=False, weight_decay=0.0, statistics=None):
+def unet(image_shape, classes, *, levels=3, filters=16, most=None, finest=2, width=1.0,
+         stem=1, dropout=0.0, by_image=False, weight_decay=0.0, statistics=None):
     """Two 3x3 convolutions a level, halved `levels` times, and the same on the way up.
 
-    With a `stem` of 2 or 4 the network sees the image by a convolution of this stride, and its
+    Each level has twice the filters of the one above, but no more than `most`; the finest, where
+    a convolution costs most, has `finest` convolutions on each way. With a `stem` of 2 or 4 the network sees the image by a convolution of this stride, and its
     logits are enlarged by as much: for large images. With `by_image` each image is normalised by
     its own mean and deviation: for photos, whose light differs.
 
@@ -30,8 +33,10 @@ def unet(image_shape, classes, *, levels=3, filters=16, width=1.0, stem=1, dropo
         return ReLU(name=f"{name}_relu")(x)
 
     def block(x, level, name):
-        maps = scaled(filters * 2**level, width)
-        return convolution(convolution(x, maps, f"{name}_conv1"), maps, f"{name}_conv2")
+        maps = scaled(min(filters * 2**level, most or math.inf), width)
+        for i in range(finest if level == 0 else 2):
+            x = convolution(x, maps, f"{name}_conv{i + 1}")
+        return x
 
     images, x = start_functional(image_shape, statistics, by_image)
     if stem > 1:

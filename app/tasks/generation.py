@@ -46,8 +46,8 @@ class Generation(Task):
         return data_sets.load(source=source, **settings)
 
     def compile(self, network, model, *, optimizer, learning_rate, label_smoothing=0.0, ema=None,
-                head_learning_rate=None, head=()):
-        made = optimizer_of(optimizer, learning_rate, ema)
+                weight_decay=0.0, head_learning_rate=None, head=()):
+        made = optimizer_of(optimizer, learning_rate, ema, weight_decay)
         if hasattr(made, "beta_1"):
             made.beta_1 = BETA
         network.label_smoothing = label_smoothing or network.label_smoothing

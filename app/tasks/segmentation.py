@@ -23,8 +23,8 @@ class Segmentation(Task):
     data_sets = data_sets.DATA_SETS
     networks = {
         "unet": Network(unet, {"filters": 16, "stem": 2}, image_shape=(64, 64, 1), classes=11),
-        "unet-photo": Network(unet, {"levels": 4, "filters": 13, "stem": 4, "by_image": True},
-                              (360, 480, 3), 11),
+        "unet-photo": Network(unet, {"levels": 4, "filters": 16, "most": 128, "finest": 1,
+                                     "stem": 2, "by_image": True}, (360, 480, 3), 11),
         "segnet-basic": Network(segnet_basic, image_shape=(360, 480, 3), classes=11),
         "segnet-basic-half": Network(segnet_basic, {"reduction": 2, "by_image": True},
                                      (360, 480, 3), 11),
