@@ -5,9 +5,10 @@ from dataclasses import replace
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from app import data as data_sets
-from app.compiling import compile_model
+from app.compiling import compile_model, optimizer_of
 from app.errors import UsageError
 from app.models import build
 from app.runs import Config, Run
@@ -158,6 +159,31 @@ def test_rprop_takes_the_whole_batch(digits):
     losses = [row["loss"] for row in run.history()]
     assert losses[-1] < 0.5 * losses[0]
     assert isinstance(new_model(config, digits).optimizer, Rprop)
+
+
+@pytest.mark.parametrize("head_rate", [None, 0.02])
+def test_adamw_takes_its_part_of_kernels_alone(digits, head_rate):
+    def after_a_step(optimizer):
+        model = new_model(replace(CONFIG, model="resnet20", optimizer=optimizer,
+                                  sizes={"width": 0.2}), digits)
+        model.optimizer = optimizer_of(optimizer, 0.01, weight_decay=0.5,
+                                       head_learning_rate=head_rate, head=["logits"])
+        before = [w.numpy() for w in model.trainable_weights]
+        model.optimizer.apply([tf.ones_like(w) for w in before], model.trainable_weights)
+        return model, before
+
+    (decayed, before), (plain, _) = map(after_a_step, ("adamw", "adam"))
+    for old, mine, other in zip(before, decayed.trainable_weights, plain.trainable_weights):
+        rate = head_rate if head_rate and "logits" in mine.path else 0.01
+        part = rate * 0.5 if "kernel" in mine.path else 0
+        np.testing.assert_allclose(other - mine, part * old, atol=1e-7, err_msg=mine.path)
+
+
+def test_adamw_needs_no_penalty(digits):
+    config = replace(CONFIG, optimizer="adamw", weight_decay=0.3)
+    model = new_model(config, digits)
+    assert not model.losses and model.optimizer.weight_decay == 0.3
+    assert new_model(replace(config, optimizer="adam"), digits).losses
 
 
 @pytest.mark.parametrize("settings, message", [

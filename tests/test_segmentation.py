@@ -14,6 +14,7 @@ from app.segmentation import data as data_sets
 from app.segmentation import VOID
 from app.pictures.masks import overlay, palette
 from app.segmentation.scoring import evaluate, intersection_over_union
+from app.segmentation.unet import unet
 from app.split import Split
 from app.tasks import find_task
 from app.training import check, fit, new_model
@@ -42,6 +43,15 @@ def test_a_stem_sees_less_and_answers_for_every_pixel():
     model = SEGMENT.networks["unet"]((50, 70, 3), 5, stem=2, filters=4)
     assert model(tf.zeros((1, 50, 70, 3))).shape == (1, 50, 70, 5)
     assert model.get_layer("down0_conv1").input.shape[1:3] == (25, 35)
+
+
+def test_a_levels_filters_are_capped_and_its_finest_level_may_be_light():
+    model = unet((32, 32, 1), 3, levels=3, filters=4, most=10, finest=1)
+    maps = {layer.name: layer.filters for layer in model.layers if hasattr(layer, "filters")}
+    assert maps == {
+        "down0_conv1": 4, "down1_conv1": 8, "down1_conv2": 8, "down2_conv1": 10, "down2_conv2": 10,
+        "bottom_conv1": 10, "bottom_conv2": 10, "up2_conv1": 10, "up2_conv2": 10,
+        "up1_conv1": 8, "up1_conv2": 8, "up0_conv1": 4, "scores": 3}
 
 
 @pytest.mark.parametrize("name", ["unet-photo", "segnet-basic-half"])
