@@ -15,9 +15,10 @@ def unet(image_shape, classes, *, levels=3, filters=16, most=None, finest=2, wid
     """Two 3x3 convolutions a level, halved `levels` times, and the same on the way up.
 
     Each level has twice the filters of the one above, but no more than `most`; the finest, where
-    a convolution costs most, has `finest` convolutions on each way. With a `stem` of 2 or 4 the network sees the image by a convolution of this stride, and its
-    logits are enlarged by as much: for large images. With `by_image` each image is normalised by
-    its own mean and deviation: for photos, whose light differs.
+    a convolution costs most, has `finest` convolutions on each way. With a `stem` of 2 or 4 the
+    network sees the image by a convolution of this stride, and its logits are enlarged by as much:
+    for large images. With `by_image` each image is normalised by its own mean and deviation: for
+    photos, whose light differs.
 
     Source: Ronneberger, Fischer, Brox, U-Net, MICCAI 2015, figure 1. Departs from it: batch
     normalisation, zeros padded at each layer, bilinear upsampling in place of transposed
