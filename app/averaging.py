@@ -30,40 +30,57 @@ def ensemble(models, name="ensemble"):
     return keras.Model(images, _mean(members), name=name)
 
 
-def flip(images):
-    """As they are, and mirrored left to right."""
-    return [images, ops.flip(images, axis=2)]
+def mirrored(images):
+    """Left to right."""
+    return ops.flip(images, axis=2)
 
 
-def shift(images):
-    """As they are, and moved by one pixel in each of four directions; black comes in."""
-    padded = ops.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    height, width = images.shape[1:3]
-    places = ((1, 1), (0, 1), (2, 1), (1, 0), (1, 2))
-    return [padded[:, y:y + height, x:x + width] for y, x in places]
+def moved(down, right):
+    """A function that moves images by whole pixels; zeros come in."""
+    def move(images):
+        height, width = images.shape[1:3]
+        sides = [(max(by, 0), max(-by, 0)) for by in (down, right)]
+        padded = ops.pad(images, ((0, 0), *sides, (0, 0)))
+        top, left = max(-down, 0), max(-right, 0)
+        return padded[:, top:top + height, left:left + width]
+
+    return move
 
 
-VIEWS = {"flip": flip, "shift": shift}
+# What is done to images, and what brings a map of logits back to them.
+VIEWS = {
+    "flip": ((mirrored, mirrored),),
+    "shift": tuple((moved(y, x), moved(-y, -x)) for y, x in ((1, 0), (-1, 0), (0, 1), (0, -1))),
+}
 
 
 def averaged_views(model, views):
     """A model that predicts each view of an image, as in "flip" or "flip,shift", and averages.
 
-    Its logits are the log of the mean of the probabilities. Views multiply: "flip,shift" is ten.
+    Each kind adds to the image as it is: "flip" its mirror image, "shift" four that are moved by a
+    pixel. They multiply: "flip,shift" is ten. The logits are the log of the mean of the
+    probabilities, of an image or of each of its pixels.
     """
     names = [name.strip() for name in views.split(",") if name.strip()]
     for name in names:
         if name not in VIEWS:
             raise unknown("view", name, list(VIEWS))
     images = keras.Input(model.input_shape[1:], name="images")
-    seen = [images]
+    seen = [(images, ())]
     for name in names:
-        seen = [view for image in seen for view in VIEWS[name](image)]
-    return keras.Model(images, _mean([model(view) for view in seen]), name=model.name)
+        seen += [(there(view), (back, *ways)) for view, ways in seen for there, back in VIEWS[name]]
+    return keras.Model(images, _mean([_brought_back(model(view), ways) for view, ways in seen]),
+                       name=model.name)
+
+
+def _brought_back(logits, ways):
+    for way in ways if len(logits.shape) == 4 else ():
+        logits = way(logits)
+    return logits
 
 
 def _mean(logits):
-    """log mean softmax: of the logits (N, C) of several predictions."""
+    """log mean softmax: of the logits (..., C) of several predictions."""
     if len(logits) == 1:
         return logits[0]
     logs = ops.stack([ops.log_softmax(ops.cast(x, "float32")) for x in logits])

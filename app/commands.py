@@ -91,8 +91,9 @@ def evaluate(name, source, views=None):
 
     run = Run.open(name)
     task = find_task(run.config.task)
-    if views:
-        run.check_classifies("--views")
+    if views and not task.averaged:
+        raise UsageError("--views is for classification and segmentation. "
+                         f"Received: --task {task.name}")
     model = run.model()
     seen = averaged_views(model, views) if views else model
     if source is None:

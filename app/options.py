@@ -126,8 +126,8 @@ Searched = argument(str | None, "A network; a worker needs none.")
 OneModel = argument(str | None, "A network.  [default: all]")
 RunNames = argument(list[str], "The names of runs on the same data, or their folders.")
 EnsembleName = option(str, "The model's name.", "--name")
-Views = option(str | None, "Average over views of each image as well: flip, shift (by a pixel, "
-                           "five), or both.")
+Views = option(str | None, "Average over views of each image, or each of its pixels, as well: "
+                           "flip, shift (by a pixel, five), or both.")
 Features = option(str, "pixels, hog, or both.")
 Reduction = option(str, "none, pca, lda, or a selection: chi-square, mutual-information, "
                         "correlation, elimination, l1; several with commas.")

@@ -65,6 +65,16 @@ def test_views_are_mirrored_and_moved():
     np.testing.assert_allclose(both(x), symmetric, rtol=1e-4, atol=1e-5)
 
 
+def test_what_is_said_of_a_pixel_is_brought_back_to_it():
+    x = images(shape=(8, 12, 1))
+    seen = keras.Input((8, 12, 1))  # a network whose logits are the image: each view says the same
+    same = keras.Model(seen, keras.layers.Concatenate()([seen, 2 * seen]))
+    inner = (slice(None), slice(1, -1), slice(1, -1))  # black comes in at the border
+    for views in ("flip", "shift", "flip,shift"):
+        np.testing.assert_allclose(probabilities(averaged_views(same, views), x)[inner],
+                                   probabilities(same, x)[inner], rtol=1e-5)
+
+
 def test_unknown_view():
     with pytest.raises(UsageError, match="Unknown view 'flop'. Did you mean 'flip'"):
         averaged_views(network(), "flop")

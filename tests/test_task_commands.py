@@ -70,6 +70,9 @@ def test_evaluating_again_finds_the_same(handgrad, place):
     code, out, _ = handgrad("evaluate segment --json")
     metrics = json.loads((place / "runs" / "segment" / "metrics.json").read_text())
     assert code == 0 and json.loads(out) == metrics["test"]
+    code, out, _ = handgrad("evaluate segment --views flip --json")
+    assert code == 0 and 0 < json.loads(out)["mean_iou"] != metrics["test"]["mean_iou"]
+    assert json.loads((place / "runs" / "segment" / "metrics.json").read_text()) == metrics
 
 
 def test_a_generator_draws(handgrad, place, tmp_path):

@@ -9,7 +9,7 @@ from app.tasks.task import Task
 class Classification(Task):
     """One class an image; the networks give logits."""
 
-    name, balanced = "classify", True
+    name, balanced, averaged = "classify", True, True
     data_sets, networks = data_sets.DATA_SETS, MODELS
 
     def load(self, source, **settings):

@@ -19,7 +19,7 @@ SHOWN = 6
 class Segmentation(Task):
     """Masks: the networks give logits (N, H, W, C)."""
 
-    name, balanced = "segment", True
+    name, balanced, averaged = "segment", True, True
     data_sets = data_sets.DATA_SETS
     networks = {
         "unet": Network(unet, {"filters": 16, "stem": 2}, image_shape=(64, 64, 1), classes=11),

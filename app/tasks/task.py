@@ -15,12 +15,13 @@ class Task:
         name: as `--task` names it; what is known of it without TensorFlow is `app.tasks.TASKS`.
         networks: {name: `app.models.Network`}.
         balanced: whether rare classes can count for more, by `app.balance`.
+        averaged: whether what is predicted of several views of an image can be averaged.
         trained_whole: whether the model that is kept and served is all that is trained.
     """
 
     name = ""
     data_sets, networks = {}, {}
-    balanced, trained_whole = False, True
+    balanced, averaged, trained_whole = False, False, True
 
     @property
     def measure(self):
