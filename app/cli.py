@@ -91,9 +91,10 @@ def train(
     schedule: o.Schedule = "constant", warmup: o.Warmup = 0.0, weight_decay: o.WeightDecay = 0.0,
     label_smoothing: o.LabelSmoothing = 0.0, ema: o.Ema = None, augment: o.Augment = None,
     balance: o.Balance = None, whiten: o.Whiten = None, patience: o.Patience = None,
-    precision: o.Precision = "float32", lean: o.Lean = None, width: o.Width = None,
-    start_from: o.From = None, weights: o.Weights = None, freeze: o.Freeze = 0,
-    head_learning_rate: o.HeadLearningRate = None, seed: o.Seed = 0, name: o.Name = None,
+    precision: o.Precision = "float32", xla: o.Xla = True, lean: o.Lean = None,
+    width: o.Width = None, start_from: o.From = None, weights: o.Weights = None,
+    freeze: o.Freeze = 0, head_learning_rate: o.HeadLearningRate = None, seed: o.Seed = 0,
+    name: o.Name = None,
     image_size: o.ImageSize = None, skip_corrupt: o.SkipCorrupt = False, resume: o.Resume = False,
     overwrite: o.Overwrite = False, as_json: o.Json = False, debug: o.Debug = False,
 ):
@@ -106,7 +107,7 @@ def train(
                      learning_rate=learning_rate, schedule=schedule, warmup=warmup,
                      weight_decay=weight_decay, label_smoothing=label_smoothing, ema=ema,
                      augment=augment, balance=balance, whiten=whiten, patience=patience,
-                     precision=precision, lean=lean,
+                     precision=precision, xla=xla, lean=lean,
                      sizes={k: v for k, v in sizes.items() if v is not None},
                      start_from=start_from, freeze=freeze, head_learning_rate=head_learning_rate,
                      seed=seed, image_size=image_size, skip_corrupt=skip_corrupt)

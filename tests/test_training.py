@@ -20,6 +20,7 @@ from app.runs import Config, Run
 from app.split import Split
 from app.training import Checkpoints, best_epoch, check, first_filters, fit, new_model, train
 from custom_layers import SoftmaxCrossEntropy
+from custom_layers.tracing import compiled_by_xla
 
 # Dropout, augmentation, a schedule, an average of the weights and patience: all that a resumed
 # training could get wrong.
@@ -142,6 +143,22 @@ def test_a_kill_in_the_middle_of_an_epoch_s_writing_repeats_the_epoch(digits, wh
     train(killed, digits)
     assert_same(weights(whole), weights(killed))
     assert history(whole) == history(killed)
+
+
+@pytest.mark.parametrize("xla", [True, False])
+def test_steps_are_compiled_by_xla_unless_it_is_unwanted(digits, xla):
+    seen = []
+
+    class Watched(SoftmaxCrossEntropy):
+        def call(self, y_true, y_pred):
+            seen.append(compiled_by_xla())
+            return super().call(y_true, y_pred)
+
+    config = Config("mlp", "digits", epochs=1, batch_size=25, xla=xla, sizes={"hidden": [4]})
+    model = new_model(config, digits)
+    model.compile("sgd", Watched())
+    fit(model, config, digits.test)
+    assert set(seen) == {xla}
 
 
 def test_a_finished_training_is_not_done_again(digits, whole, monkeypatch):
