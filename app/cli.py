@@ -91,7 +91,7 @@ def train(
     schedule: o.Schedule = "constant", warmup: o.Warmup = 0.0, weight_decay: o.WeightDecay = 0.0,
     label_smoothing: o.LabelSmoothing = 0.0, ema: o.Ema = None, augment: o.Augment = None,
     balance: o.Balance = None, whiten: o.Whiten = None, patience: o.Patience = None,
-    precision: o.Precision = "float32", xla: o.Xla = True, lean: o.Lean = None,
+    precision: o.Precision = "float32", xla: o.Xla = None, lean: o.Lean = None,
     width: o.Width = None, start_from: o.From = None, weights: o.Weights = None,
     freeze: o.Freeze = 0, head_learning_rate: o.HeadLearningRate = None, seed: o.Seed = 0,
     name: o.Name = None,

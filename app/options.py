@@ -109,8 +109,8 @@ HeadLearningRate = option(float | None, "With --from: the head's step size.  "
 WeightDecay = option(float, "lambda of the penalty 1/2 lambda W^2; with adamw the part of W that "
                             "a step takes, times the step size.")
 Precision = option(str, "float32, or 16 bits on weights of 32: mixed_bfloat16, mixed_float16.")
-Xla = option(bool, "Let XLA compile steps where it can; without it what is mostly large "
-                   "convolutions may be quicker on a CPU.", "--xla/--no-xla")
+Xla = option(bool | None, "Let XLA compile each step: on a CPU quicker for many small layers, "
+                          "slower for large convolutions.  [default: on a GPU]", "--xla/--no-xla")
 Lean = option(str | None, "Train in half the memory: what is kept for the backward pass is stored "
                           "as float32 (exact), bfloat16 or int8.")
 OtherData = option(str | None, "Other data than the run's.")

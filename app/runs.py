@@ -39,7 +39,7 @@ class Config:
         head_learning_rate: that of the head; None: as all others.
         precision: "float32", or what layers compute in, on weights of float32: "mixed_bfloat16",
             "mixed_float16".
-        xla: whether steps are compiled by XLA where they can be, as Keras does.
+        xla: whether steps are compiled by XLA; None: as Keras does, on GPUs.
         image_size: pixels of a side, or [height, width]; None: the data's own.
         lean: how lean training stores what it keeps: "float32", "bfloat16", "int8"; None trains as
             usual.
@@ -63,7 +63,7 @@ class Config:
     augment: str | None = None
     patience: int | None = None
     precision: str = "float32"
-    xla: bool = True
+    xla: bool | None = None
     lean: str | None = None
     start_from: str | None = None
     freeze: int = 0

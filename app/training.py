@@ -103,7 +103,8 @@ def fit(model, config, train, validation=None, *, first_epoch=0, until=None, cal
     """
     network = getattr(model, "model", model)  # of a lean view
     task, size = find_task(config.task), batch_size(config, train)
-    model.jit_compile = model.jit_compile and config.xla
+    if config.xla is not None:
+        model.jit_compile = config.xla
     if not (first_epoch or config.start_from):
         whitening.fit(network, train.images)
     examples = task.examples(network, config.model)

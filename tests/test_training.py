@@ -146,7 +146,7 @@ def test_a_kill_in_the_middle_of_an_epoch_s_writing_repeats_the_epoch(digits, wh
 
 
 @pytest.mark.parametrize("xla", [True, False])
-def test_steps_are_compiled_by_xla_unless_it_is_unwanted(digits, xla):
+def test_steps_are_compiled_by_xla_where_asked(digits, xla):
     seen = []
 
     class Watched(SoftmaxCrossEntropy):
