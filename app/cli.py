@@ -92,9 +92,9 @@ def train(
     label_smoothing: o.LabelSmoothing = 0.0, ema: o.Ema = None, augment: o.Augment = None,
     balance: o.Balance = None, whiten: o.Whiten = None, patience: o.Patience = None,
     precision: o.Precision = "float32", xla: o.Xla = None, lean: o.Lean = None,
-    width: o.Width = None, start_from: o.From = None, weights: o.Weights = None,
-    freeze: o.Freeze = 0, head_learning_rate: o.HeadLearningRate = None, seed: o.Seed = 0,
-    name: o.Name = None,
+    width: o.Width = None, trunk: o.Trunk = None, start_from: o.From = None,
+    weights: o.Weights = None, freeze: o.Freeze = 0,
+    head_learning_rate: o.HeadLearningRate = None, seed: o.Seed = 0, name: o.Name = None,
     image_size: o.ImageSize = None, skip_corrupt: o.SkipCorrupt = False, resume: o.Resume = False,
     overwrite: o.Overwrite = False, as_json: o.Json = False, debug: o.Debug = False,
 ):
@@ -102,7 +102,7 @@ def train(
     quiet_tensorflow()
     from app.commands import train as train_command
 
-    sizes = {"width": width, "weights": weights}
+    sizes = {"width": width, "trunk": trunk, "weights": weights}
     config = _config(task, model, data, epochs=epochs, batch_size=batch_size, optimizer=optimizer,
                      learning_rate=learning_rate, schedule=schedule, warmup=warmup,
                      weight_decay=weight_decay, label_smoothing=label_smoothing, ema=ema,

@@ -103,6 +103,8 @@ Whiten = option(str | None, "Whiten the images inside the model, by the training
 Width = option(float | None, "The factor of all channels of the network.  [default: 1]")
 From = option(str | None, "Start from the weights of this run, under a new head.", "--from")
 Weights = option(str | None, "For networks of keras.applications: imagenet, or a file of weights.")
+Trunk = option(str | None, "For detect and describe: a network of `handgrad models` whose "
+                           "features are used.  [default: a small one]")
 Freeze = option(int, "With --from: so many of the first layers with weights stay as they are.")
 HeadLearningRate = option(float | None, "With --from: the head's step size.  "
                                         "[default: --learning-rate]")

@@ -6,10 +6,11 @@ import pytest
 import tensorflow as tf
 
 from app.description.decoding import Decoder
-from app.description.nic import (SentenceAccuracy, TokenAccuracy, headless, masked_loss, nic,
-                                 one_sentence, teacher_forced)
+from app.description.nic import (SentenceAccuracy, TokenAccuracy, masked_loss, nic, one_sentence,
+                                 teacher_forced)
 from app.description.vocabulary import SPECIALS, encode
 from app.models import build
+from app.models.trunks import headless
 
 WORDS, LENGTH = 7, 5
 

@@ -4,9 +4,8 @@ import keras
 import tensorflow as tf
 
 from app.description.vocabulary import PAD
-from app.models import build
-from app.models.common import decay, scaled, start, weights
-from app.transfer import head_of
+from app.models.common import decay, scaled, start, weights as initial
+from app.models.trunks import SMALL, check_weights, trunk_of
 from custom_layers import (LSTM, Add, BatchNormalization, Concatenate, Conv2D, Dense, Dropout,
                            Embedding, Flatten, MaxPooling2D, ReLU, Reshape, SoftmaxCrossEntropy)
 from custom_layers.registration import register
@@ -15,8 +14,8 @@ TRUNK_FILTERS, HIDDEN, SIDE = (32, 64, 128), 1024, 32
 MOMENTUM = 0.9  # of the statistics: Keras's 0.99 lags behind in a training of few steps
 
 
-def nic(image_shape, words, length, *, trunk="small", units=256, dropout=0.0, width=1.0,
-        weight_decay=0.0, statistics=None):
+def nic(image_shape, words, length, *, trunk=SMALL, weights=None, units=256, dropout=0.0,
+        width=1.0, weight_decay=0.0, statistics=None):
     """The Neural Image Caption generator, as it is trained: (images, tokens before) -> logits.
 
         x_-1 = W_i CNN(image),  x_t = W_e S_t
@@ -33,10 +32,12 @@ def nic(image_shape, words, length, *, trunk="small", units=256, dropout=0.0, wi
         words: how many there are in the vocabulary, the specials included.
         length: T, the tokens of the longest sentence with its start and end.
         trunk: "small", three convolutions for small images; the name of a network of
-            `app.models`; or any model of images, such as a trained one that is `headless`.
+            `app.models`; or any model of images, such as a trained one that is
+            `app.models.trunks.headless`.
         units: of the LSTM and of both embeddings, 512 in the paper.
         dropout: rate before the LSTM and before the logits.
-        width: the factor of the small trunk's channels.
+        weights: of a trunk of `keras.applications`: "imagenet", or a file.
+        width: the factor of the trunk's channels.
         statistics: (mean, std) of the training images, that the trunk normalises by. A trained
             trunk has its own.
 
@@ -46,13 +47,15 @@ def nic(image_shape, words, length, *, trunk="small", units=256, dropout=0.0, wi
     images = keras.Input(image_shape, name="images")
     tokens = keras.Input((length - 1,), dtype="int32", name="tokens")
     settings = {"weight_decay": weight_decay, "statistics": statistics}
-    if trunk == "small":
+    if trunk == SMALL:
+        check_weights(trunk, weights)
         trunk = small_trunk(image_shape, width=width, **settings)
     elif isinstance(trunk, str):
-        trunk = headless(build(trunk, image_shape, 2, **settings))
+        trunk = trunk_of(trunk, image_shape, weights=weights, width=width, momentum=MOMENTUM,
+                         **settings)
     seen = Flatten(name="image_flatten")(trunk(images))
     seen = Dense(units, use_bias=False, name="image_embedding",
-                 **weights(weight_decay, "glorot_uniform"))(seen)
+                 **initial(weight_decay, "glorot_uniform"))(seen)
     seen = BatchNormalization(momentum=MOMENTUM, name="image_embedding_bn")(seen)
     said = Embedding(words, units, name="word_embedding")(tokens)
     seen = Reshape((1, units), name="image")(seen)
@@ -83,22 +86,17 @@ def small_trunk(image_shape, *, width=1.0, weight_decay=0.0, statistics=None):
             layers += _normalized(
                 Conv2D(scaled(filters, width), 2 * stride + 1 if first else 3,
                        stride if first else 1, padding="same", use_bias=False,
-                       name=f"conv{stage}_{i}", **weights(weight_decay)))
+                       name=f"conv{stage}_{i}", **initial(weight_decay)))
         layers.append(MaxPooling2D(2, name=f"pool{stage}"))
     layers.append(Flatten(name="flatten"))
     layers += _normalized(Dense(scaled(HIDDEN, width), use_bias=False, name="hidden",
-                                **weights(weight_decay)))
+                                **initial(weight_decay)))
     return keras.Sequential(layers, name="trunk")
 
 
 def _normalized(layer):
     return [layer, BatchNormalization(momentum=MOMENTUM, name=f"{layer.name}_bn"),
             ReLU(name=f"{layer.name}_relu")]
-
-
-def headless(model):
-    """A classifier cut before its head: images to what the head is given."""
-    return keras.Model(model.inputs, model.get_layer(head_of(model)[0]).input, name="trunk")
 
 
 def one_sentence(captions, drawn):

@@ -9,6 +9,9 @@ from app.detection import coding
 from app.detection.anchors import anchors
 from app.detection.decoding import detections
 from app.detection.matching import match, matched
+from app.detection.settings import model
+from app.detection.trunk import Parts
+from app.models.trunks import SMALL
 from custom_layers import Concatenate, Reshape
 
 
@@ -16,14 +19,24 @@ from custom_layers import Concatenate, Reshape
 class Detector:
     """A detector: four functions, from images to boxes. Its fields are the settings they share.
 
-    build(image_shape, classes, *, width, depth, weight_decay, statistics) -> keras.Model, from
-        images (B, H, W, C) to raw predictions.
+    predictions(parts, image_shape, classes, statistics) -> (inputs, raw predictions) of a network
+        whose features are those of the `trunk.Parts`.
     targets(image_shape, labels (B, M, 5)) -> what `loss` compares with, for `tf.data`'s map.
     loss(y_true, y_pred) -> a number; for a model of several outputs a dict of such functions.
     decode(outputs, image_shape, **settings) -> the `detections` of each image.
     """
 
     name: str
+
+    def build(self, image_shape, classes, *, width=1.0, depth=1, trunk=SMALL, weights=None,
+              weight_decay=0.0, statistics=None):
+        """The network, from images (B, H, W, C) to raw predictions.
+
+        Args: those of `trunk.Parts`, and
+            statistics: (mean, std) of the training images, that the network normalises by.
+        """
+        parts = Parts(width, weight_decay, depth, trunk, weights)
+        return model(self, *self.predictions(parts, image_shape, classes, statistics))
 
     def fitted(self, sides, image_shape):
         """The detector for boxes of these sides (n, 2), width and height in pixels."""

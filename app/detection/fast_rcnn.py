@@ -7,8 +7,6 @@ import keras
 from app.detection.detector import Detector
 from app.detection.regions import region_detections, region_head, regions_loss
 from app.detection.selective_search import proposals
-from app.detection.settings import model
-from app.detection.trunk import Parts
 from custom_layers import Concatenate, Reshape, RoIPooling
 
 
@@ -42,19 +40,16 @@ class FastRCNN(Detector):
         """The regions float32 (N, R, 4) of images uint8 (N, H, W, C), by selective search."""
         return proposals(images, self.proposals)
 
-    def build(self, image_shape, classes, *, width=1.0, depth=1, weight_decay=0.0,
-              statistics=None):
-        parts = Parts(width, weight_decay)
-        images, maps = parts.features(image_shape, (self.stride,), depth=depth,
-                                      statistics=statistics)
+    def predictions(self, parts, image_shape, classes, statistics):
+        images, maps = parts.features(image_shape, (self.stride,), statistics)
         rois = keras.Input((self.proposals, 4), name="proposals")
-        pooled = [RoIPooling(side, 1 / self.stride, name=f"pool{side}")(maps[self.stride], rois)
+        pooled = [RoIPooling(side, 1 / self.stride, name=f"regions{side}")(maps[self.stride], rois)
                   for side in self.levels]
-        flat = [Reshape((self.proposals, side * side * x.shape[-1]), name=f"pool{side}_flat")(x)
+        flat = [Reshape((self.proposals, side * side * x.shape[-1]), name=f"regions{side}_flat")(x)
                 for side, x in zip(self.levels, pooled)]
         x = Concatenate(-1, name="pyramid")(flat) if len(flat) > 1 else flat[0]
-        return model(self, {"images": images, "proposals": rois},
-                     region_head(parts, x, rois, classes, self.units))
+        return {"images": images, "proposals": rois}, region_head(parts, x, rois, classes,
+                                                                  self.units)
 
     def targets(self, image_shape, labels):
         return labels

@@ -13,8 +13,6 @@ from app.detection.detector import AnchorDetector, flat
 from app.detection.fitting import clusters
 from app.detection.matching import balanced, seed_of
 from app.detection.regions import region_detections, region_head, regions_loss
-from app.detection.settings import model
-from app.detection.trunk import Parts
 from custom_layers import Concatenate, Conv2D, Reshape, ReLU, RoIAlign
 from custom_layers.detection_losses import smooth_l1
 from custom_layers.losses import softmax_cross_entropy
@@ -68,11 +66,9 @@ class FasterRCNN(AnchorDetector):
         pairs = shaped([side * part for part in self.areas], self.ratios)
         return {stride: pairs for stride in self.strides}
 
-    def build(self, image_shape, classes, *, width=1.0, depth=1, weight_decay=0.0,
-              statistics=None):
-        parts, (stride,) = Parts(width, weight_decay), self.strides
-        images, maps = parts.features(image_shape, self.strides, depth=depth,
-                                      statistics=statistics)
+    def predictions(self, parts, image_shape, classes, statistics):
+        (stride,) = self.strides
+        images, maps = parts.features(image_shape, self.strides, statistics)
         features, count = maps[stride], len(self.areas) * len(self.ratios)
         x = Conv2D(parts.scaled(self.maps), 3, padding="same", name="rpn_conv",
                    **parts.initial)(features)
@@ -84,7 +80,7 @@ class FasterRCNN(AnchorDetector):
         pooled = RoIAlign(7, 1 / stride, name="pooled")(features, rois)
         pooled = Reshape((self.proposals, -1), name="pooled_flat")(pooled)
         regions = region_head(parts, pooled, rois, classes, self.units)
-        return model(self, images, {"rpn": rpn, "regions": regions})
+        return images, {"rpn": rpn, "regions": regions}
 
     def proposed(self, image_shape, candidates, count):
         """The layer that takes proposals, at most `count`, out of the proposal network's output."""

@@ -8,8 +8,6 @@ import tensorflow as tf
 from app.detection.boxes import centres, corners
 from app.detection.fast_rcnn import FastRCNN
 from app.detection.regions import region_head
-from app.detection.settings import model
-from app.detection.trunk import Parts
 from app.models.common import start_functional
 from custom_layers import GlobalAveragePooling2D, RoIAlign
 
@@ -35,18 +33,17 @@ class RCNN(FastRCNN):
     side: int = 32
     context: float = 227 / 195
 
-    def build(self, image_shape, classes, *, width=1.0, depth=1, weight_decay=0.0,
-              statistics=None):
-        parts, channels = Parts(width, weight_decay), image_shape[-1]
-        images, normalised = start_functional(image_shape, statistics)
+    def predictions(self, parts, image_shape, classes, statistics):
+        # A trunk with weights of its own knows how it expects images.
+        images, normalised = start_functional(image_shape, None if parts.given else statistics)
         rois = keras.Input((self.proposals, 4), name="proposals")
         warped = RoIAlign(self.side, 1.0, name="warped")(
             normalised, Widened(self.context, name="widened")(rois))
-        seen, maps = parts.features((self.side, self.side, channels), (self.stride,), depth=depth)
+        seen, maps = parts.features((self.side, self.side, image_shape[-1]), (self.stride,))
         features = GlobalAveragePooling2D(name="mean")(maps[self.stride])
         x = Each(keras.Model(seen, features, name="trunk"), name="each")(warped)
-        return model(self, {"images": images, "proposals": rois},
-                     region_head(parts, x, rois, classes, self.units))
+        return {"images": images, "proposals": rois}, region_head(parts, x, rois, classes,
+                                                                  self.units)
 
 
 @keras.saving.register_keras_serializable("handgrad")

@@ -11,8 +11,7 @@ from app.detection.anchors import shaped
 from app.detection.detector import AnchorDetector, flat
 from app.detection.fitting import extremes
 from app.detection.matching import IGNORED
-from app.detection.settings import model
-from app.detection.trunk import Parts, enlarged
+from app.detection.trunk import enlarged
 from custom_layers import Add, BatchNormalization, Concatenate, Conv2D, ReLU
 from custom_layers.detection_losses import sigmoid_focal_cross_entropy, smooth_l1
 
@@ -51,17 +50,14 @@ class RetinaNet(AnchorDetector):
         return {stride: shaped([stride * self.base * scale for scale in octave], (1.0, 2.0, 0.5))
                 for stride in self.strides}
 
-    def build(self, image_shape, classes, *, width=1.0, depth=1, weight_decay=0.0,
-              statistics=None):
-        parts = Parts(width, weight_decay)
-        images, maps = parts.features(image_shape, self.strides, depth=depth,
-                                      statistics=statistics)
+    def predictions(self, parts, image_shape, classes, statistics):
+        images, maps = parts.features(image_shape, self.strides, statistics)
         levels = self._pyramid(parts, maps)
         count = len(self.sizes(image_shape)[self.strides[0]])
         bias = keras.initializers.Constant(-math.log((1 - self.prior) / self.prior))
         boxes = self._head(parts, levels, count, 4, "box")
         scores = self._head(parts, levels, count, classes, "class", bias)
-        return model(self, images, Concatenate(-1, name="both")([boxes, scores]))
+        return images, Concatenate(-1, name="both")([boxes, scores])
 
     def _pyramid(self, parts, maps):
         """Each level: its features, and the level above at twice the size; then a 3x3 convolution.

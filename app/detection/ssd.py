@@ -8,8 +8,6 @@ from app.detection.anchors import default_boxes
 from app.detection.detector import AnchorDetector, flat
 from app.detection.fitting import extremes
 from app.detection.matching import NEGATIVE
-from app.detection.settings import model
-from app.detection.trunk import Parts
 from custom_layers.detection_losses import smooth_l1
 from custom_layers.losses import softmax_cross_entropy
 
@@ -37,14 +35,12 @@ class SSD(AnchorDetector):
     def sizes(self, image_shape):
         return default_boxes(min(image_shape[:2]), self.strides, self.smallest, self.largest)
 
-    def build(self, image_shape, classes, *, width=1.0, depth=1, weight_decay=0.0,
-              statistics=None):
-        parts, size = Parts(width, weight_decay), 4 + classes + 1
-        images, maps = parts.features(image_shape, self.strides, depth=depth,
-                                      statistics=statistics)
+    def predictions(self, parts, image_shape, classes, statistics):
+        images, maps = parts.features(image_shape, self.strides, statistics)
+        size = 4 + classes + 1
         raw = [parts.predictor(len(pairs) * size, f"predict{stride}")(maps[stride])
                for stride, pairs in self.sizes(image_shape).items()]
-        return model(self, images, flat(raw, size))
+        return images, flat(raw, size)
 
     @staticmethod
     def loss(y_true, y_pred):

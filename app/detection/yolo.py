@@ -9,8 +9,6 @@ from app.detection.boxes import NO_OBJECT, centres, corners, pairwise_iou
 from app.detection.decoding import detections
 from app.detection.detector import Detector
 from app.detection.matching import placed
-from app.detection.settings import model
-from app.detection.trunk import Parts
 from custom_layers import Dense, Dropout, Flatten, LeakyReLU, Reshape
 
 
@@ -38,12 +36,9 @@ class YOLO1(Detector):
     units: int = 512
     dropout: float = 0.0
 
-    def build(self, image_shape, classes, *, width=1.0, depth=1, weight_decay=0.0,
-              statistics=None):
-        parts, (rows, columns) = Parts(width, weight_decay), grid(image_shape, self.stride)
-        size = 5 * self.boxes + classes
-        images, maps = parts.features(image_shape, (self.stride,), depth=depth,
-                                      statistics=statistics)
+    def predictions(self, parts, image_shape, classes, statistics):
+        (rows, columns), size = grid(image_shape, self.stride), 5 * self.boxes + classes
+        images, maps = parts.features(image_shape, (self.stride,), statistics)
         x = parts.activated(maps[self.stride], 64, 1, 1, "reduce")
         x = Dense(parts.scaled(self.units), name="fc1", **parts.initial)(Flatten()(x))
         x = LeakyReLU(0.1, name="fc1_relu")(x)
@@ -51,7 +46,7 @@ class YOLO1(Detector):
             x = Dropout(self.dropout, name="dropout")(x)
         x = Dense(rows * columns * size, name="fc2", kernel_initializer="glorot_normal",
                   kernel_regularizer=parts.initial["kernel_regularizer"])(x)
-        return model(self, images, Reshape((rows, columns, size), name="cells")(x))
+        return images, Reshape((rows, columns, size), name="cells")(x)
 
     def targets(self, image_shape, labels):
         rows, columns = grid(image_shape, self.stride)

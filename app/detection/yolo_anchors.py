@@ -13,8 +13,7 @@ from app.detection.decoding import detections
 from app.detection.detector import Detector, flat
 from app.detection.fitting import clusters
 from app.detection.matching import IGNORED, NEGATIVE, placed
-from app.detection.settings import model
-from app.detection.trunk import Parts, enlarged
+from app.detection.trunk import enlarged
 from custom_layers import Concatenate, Reshape, ZeroPadding2D
 from custom_layers.losses import sigmoid_cross_entropy, softmax_cross_entropy
 
@@ -116,18 +115,16 @@ class YOLO2(PriorDetector):
     strides: tuple[int, ...] = (8,)
     priors: tuple = (((1.0, 1.0), (1.25, 2.0), (2.0, 1.25), (2.5, 2.5), (5.0, 5.0)),)
 
-    def build(self, image_shape, classes, *, width=1.0, depth=1, weight_decay=0.0,
-              statistics=None):
-        parts, (stride,), (priors,) = Parts(width, weight_decay), self.strides, self.priors
-        images, maps = parts.features(image_shape, (stride // 2, stride), depth=depth,
-                                      statistics=statistics)
+    def predictions(self, parts, image_shape, classes, statistics):
+        (stride,), (priors,) = self.strides, self.priors
+        images, maps = parts.features(image_shape, (stride // 2, stride), statistics)
         x = parts.activated(maps[stride], 256, 3, 1, "conv6")
         fine = parts.activated(maps[stride // 2], 32, 1, 1, "passthrough")
         x = Concatenate(name="merged")([to_depth(fine, "to_depth"), x])
         x = parts.activated(x, 256, 3, 1, "conv7")
         size = 5 + classes
         x = parts.predictor(len(priors) * size, "predict", kernel=1)(x)
-        return model(self, images, flat([x], size))
+        return images, flat([x], size)
 
     def loss(self, y_true, y_pred):
         return yolo2_loss(y_true, y_pred, self.priors[0])
@@ -149,11 +146,9 @@ class YOLO3(PriorDetector):
     priors: tuple = (((1.0, 1.0), (1.25, 2.0), (2.0, 1.25)), ((1.25, 1.25), (1.5, 2.5), (2.5, 1.5)),
                      ((1.5, 1.5), (2.0, 3.0), (3.0, 2.0)))
 
-    def build(self, image_shape, classes, *, width=1.0, depth=1, weight_decay=0.0,
-              statistics=None):
-        parts, size, found, x = Parts(width, weight_decay), 5 + classes, [], None
-        images, maps = parts.features(image_shape, self.strides, depth=depth,
-                                      statistics=statistics)
+    def predictions(self, parts, image_shape, classes, statistics):
+        images, maps = parts.features(image_shape, self.strides, statistics)
+        size, found, x = 5 + classes, [], None
         for stride, priors in sorted(zip(self.strides, self.priors), reverse=True):
             filters, features = min(16 * stride, 256), maps[stride]
             if x is not None:
@@ -163,7 +158,7 @@ class YOLO3(PriorDetector):
             x = parts.activated(features, filters, 1, 1, f"mix{stride}")
             head = parts.activated(x, filters, 3, 1, f"head{stride}")
             found.insert(0, parts.predictor(len(priors) * size, f"predict{stride}", kernel=1)(head))
-        return model(self, images, flat(found, size))
+        return images, flat(found, size)
 
     @staticmethod
     def loss(y_true, y_pred):
