@@ -48,8 +48,8 @@ class FastRCNN(Detector):
         flat = [Reshape((self.proposals, side * side * x.shape[-1]), name=f"regions{side}_flat")(x)
                 for side, x in zip(self.levels, pooled)]
         x = Concatenate(-1, name="pyramid")(flat) if len(flat) > 1 else flat[0]
-        return {"images": images, "proposals": rois}, region_head(parts, x, rois, classes,
-                                                                  self.units)
+        regions = region_head(parts, x, rois, classes, self.units)
+        return {"images": images, "proposals": rois}, regions
 
     def targets(self, image_shape, labels):
         return labels

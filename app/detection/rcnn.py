@@ -42,8 +42,8 @@ class RCNN(FastRCNN):
         seen, maps = parts.features((self.side, self.side, image_shape[-1]), (self.stride,))
         features = GlobalAveragePooling2D(name="mean")(maps[self.stride])
         x = Each(keras.Model(seen, features, name="trunk"), name="each")(warped)
-        return {"images": images, "proposals": rois}, region_head(parts, x, rois, classes,
-                                                                  self.units)
+        regions = region_head(parts, x, rois, classes, self.units)
+        return {"images": images, "proposals": rois}, regions
 
 
 @keras.saving.register_keras_serializable("handgrad")
