@@ -67,6 +67,7 @@ def test_a_trunk_has_the_weights_it_is_given(tmp_path):
     ({"weights": "imagenet"}, "--weights is for trunks of keras.applications, as in --trunk "
                               "keras-resnet50. Received: --trunk small"),
     ({"trunk": "resnet18", "weights": "imagenet"}, "Received: --trunk resnet18"),
+    ({"trunk": "mlp"}, r"The last map of the trunk has \(227, 227\) pixels on images"),
     ({"trunk": "alexnet"}, r"The last map of the trunk has \(6, 6\) pixels on images"),
 ])
 def test_trunks_that_do_not_fit(settings, said):

@@ -57,7 +57,7 @@ def feature_maps(trunk):
     Strides are powers of 2; the sides of a map are those of the images, divided and rounded up.
 
     Raises:
-        ValueError: where the trunk's last map has no stride.
+        ValueError: where the trunk's last map has no stride of 2 or more.
     """
     (height, width), stride, strides = trunk.input_shape[1:3], 1, {}
     while stride < min(height, width):
@@ -65,8 +65,8 @@ def feature_maps(trunk):
         stride *= 2
     maps = [layer.output for layer in trunk.layers
             if len(layer.output.shape) == 4 and layer.output.shape[1:3] != (1, 1)]
-    if maps[-1].shape[1:3] not in strides:
+    if strides.get(maps[-1].shape[1:3], 1) == 1:
         raise ValueError(f"The last map of the trunk has {maps[-1].shape[1:3]} pixels on images "
-                         f"{trunk.input_shape[1:3]}. Expected: their sides divided by a power of "
-                         "2, rounded up, as of a network that pads")
+                         f"{trunk.input_shape[1:3]}. Expected: their sides divided by 2, 4, 8 ..., "
+                         "rounded up, as of a convolutional network that pads")
     return {strides[x.shape[1:3]]: x for x in maps if x.shape[1:3] in strides}
