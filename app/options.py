@@ -97,7 +97,8 @@ Warmup = option(float, "Epochs in which the step size rises from 0.")
 LabelSmoothing = option(float, "The part of each label that all classes share.")
 Ema = option(float | None, "Keep the moving average of the weights, by this factor a step (0.99).")
 Balance = option(str | None, "Let rare classes count for more in the loss: median (by the median "
-                             "of their shares) or log (1 / ln(1.02 + share), milder).")
+                             "of their shares), log (1 / ln(1.02 + share)) or mild (1.1).")
+Jaccard = option(float, "Segmentation: the weight, beside cross entropy, of a soft mean IoU (1).")
 Whiten = option(str | None, "Whiten the images inside the model, by the training images' "
                             "covariance: zca or pca.  [default: mean and deviation]")
 Width = option(float | None, "The factor of all channels of the network.  [default: 1]")

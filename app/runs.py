@@ -33,6 +33,7 @@ class Config:
         warmup: epochs in which the learning rate rises.
         ema: the factor of the moving average of the weights that is validated and kept.
         balance: the way of `app.balance` in which rare classes count for more in the loss.
+        jaccard: the factor of a soft mean IoU beside the cross entropy of masks.
         whiten: "zca" or "pca" in place of the normalisation by mean and deviation.
         start_from: the folder of the run whose weights the network starts from, but for its head.
         freeze: so many of its first layers with weights stay as they are.
@@ -59,6 +60,7 @@ class Config:
     label_smoothing: float = 0.0
     ema: float | None = None
     balance: str | None = None
+    jaccard: float = 0.0
     whiten: str | None = None
     augment: str | None = None
     patience: int | None = None
@@ -87,8 +89,11 @@ class Config:
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise UsageError(f"--{name.replace('_', '-')} must be above 0. Received: {value}")
-        if not 0 <= self.weight_decay < math.inf:
-            raise UsageError(f"--weight-decay must be at least 0. Received: {self.weight_decay}")
+        for name in ("weight_decay", "jaccard"):
+            value = getattr(self, name)
+            if not 0 <= value < math.inf:
+                raise UsageError(f"--{name.replace('_', '-')} must be at least 0. "
+                                 f"Received: {value}")
 
     @classmethod
     def read(cls, path):

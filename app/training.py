@@ -27,6 +27,8 @@ def new_model(config, data):
     _check_start(config)
     source = Run.open(config.start_from).model(whole=True) if config.start_from else None
     task, decoupled = find_task(config.task), config.optimizer == DECOUPLED
+    train = training_part(config, data)
+    of_loss = _loss_settings(config, task, data, train)
     keras.utils.set_random_seed(config.seed)
     with precision(config.precision):
         model = task.build(
@@ -38,29 +40,28 @@ def new_model(config, data):
         widen_outputs(model)
     if source:
         transfer(model, source, freeze=config.freeze)
-    train = training_part(config, data)
     rate = learning_rate(config.schedule, config.learning_rate, config.epochs,
                          steps(train, batch_size(config, train)), config.warmup)
     head = head_of(model) if config.head_learning_rate else ()
-    weights = _class_weights(config, task, data, train)
     return task.compile(model, config.model, optimizer=config.optimizer, learning_rate=rate,
-                        **weights,
+                        **of_loss,
                         label_smoothing=config.label_smoothing, ema=config.ema,
                         weight_decay=config.weight_decay if decoupled else 0.0,
                         head_learning_rate=config.head_learning_rate, head=head)
 
 
-def _class_weights(config, task, data, train):
-    """{"class_weights": None, or a factor a class} of a task whose classes can be balanced."""
-    if not task.balanced:
-        if config.balance:
-            raise UsageError("--balance is for classification and segmentation. "
-                             f"Received: --task {task.name}")
-        return {}
-    if config.balance is None:
-        return {"class_weights": None}
-    counts = data.count(train.labels, len(data.class_names))
-    return {"class_weights": class_weights(config.balance, counts, data.class_names)}
+def _loss_settings(config, task, data, train):
+    """Those of `Task.loss_settings`, of a config."""
+    for option, name, given, tasks in (
+            ("--balance", "class_weights", config.balance, "classification and segmentation"),
+            ("--jaccard", "jaccard", config.jaccard, "segmentation")):
+        if given and name not in task.loss_settings:
+            raise UsageError(f"{option} is for {tasks}. Received: --task {task.name}")
+    settings = {"class_weights": None, "jaccard": config.jaccard}
+    if config.balance:
+        counts = data.count(train.labels, len(data.class_names))
+        settings["class_weights"] = class_weights(config.balance, counts, data.class_names)
+    return {name: settings[name] for name in task.loss_settings}
 
 
 def _check_start(config):

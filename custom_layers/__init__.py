@@ -25,6 +25,7 @@ from custom_layers.lstm import LSTM
 from custom_layers.merging import Add, Concatenate, Multiply
 from custom_layers.normalization import BatchNormalization
 from custom_layers.optimizers import Rprop
+from custom_layers.overlap import SoftmaxJaccard
 from custom_layers.pooling import AveragePooling2D, GlobalAveragePooling2D, MaxPooling2D
 from custom_layers.pyramid_pooling import SpatialPyramidPooling2D
 from custom_layers.rbf import RBF, MaximumAPosteriori, lenet_codes
@@ -96,6 +97,7 @@ __all__ = [
     "SmoothL1",
     "Softmax",
     "SoftmaxCrossEntropy",
+    "SoftmaxJaccard",
     "SparseConv2D",
     "SpatialDropout2D",
     "SpatialPyramidPooling2D",

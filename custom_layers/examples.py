@@ -239,6 +239,8 @@ LAYERS = [
 LOSSES = [
     _example("SoftmaxCrossEntropy", 4, 5),
     _example("SoftmaxCrossEntropy", 4, 5, label_smoothing=0.1),
+    _example("SoftmaxJaccard", 4, 5),
+    _example("SoftmaxJaccard", 2, 3, 4, 5, jaccard=0.5, label_smoothing=0.1),
     _example("SigmoidCrossEntropy", 4, 5),
     _example("HalfSquares", 4, 5),
     _example("MaximumAPosteriori", 4, 5, j=1.0),

@@ -112,6 +112,7 @@ ARGUMENTS = [
     bad("SoftmaxCrossEntropy", "`label_smoothing`", "[0, 1)", label_smoothing=1),
     bad("SoftmaxCrossEntropy", "`ignore_class`", "integer", ignore_class=0.5),
     *(bad("SoftmaxCrossEntropy", "`class_weights`", class_weights=(1, w)) for w in (-1, NAN)),
+    *(bad("SoftmaxJaccard", "`jaccard`", jaccard=j) for j in (-1, NAN, INFINITE)),
     *(bad("MaximumAPosteriori", "`j`", j=j) for j in (0, -1, INFINITE)),
     *(bad("CrossEntropy", "`delta`", delta=d) for d in (-1, INFINITE)),
     *(bad("NegativeLogLikelihood", "`delta`", delta=d) for d in (-1, INFINITE)),

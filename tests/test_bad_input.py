@@ -198,7 +198,8 @@ INPUTS = [
          indices=T(2, 4, 4, 3, dtype="int64"), only=["eager"]),
 ]
 
-CLASSES = ("SoftmaxCrossEntropy", "MaximumAPosteriori", "CrossEntropy", "NegativeLogLikelihood")
+CLASSES = ("SoftmaxCrossEntropy", "SoftmaxJaccard", "MaximumAPosteriori", "CrossEntropy",
+           "NegativeLogLikelihood")
 ELEMENTS = ("SigmoidCrossEntropy", "HalfSquares", "SmoothL1", "SigmoidFocalCrossEntropy")
 TARGETS = [  # loss, y_true, y_pred, sample_weight, words
     *((name, wrong, T(4, 5), None, ("Targets", "y_true.shape", "y_pred.shape"))

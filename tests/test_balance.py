@@ -10,6 +10,7 @@ from app.errors import HandgradError, UsageError
 from app.runs import Config
 from app.tasks import find_task
 from app.training import new_model
+from custom_layers import SoftmaxCrossEntropy, SoftmaxJaccard
 
 NAMES = ("often", "rare", "rarest")
 COUNTS = np.array([890, 100, 10])
@@ -49,8 +50,27 @@ def test_the_loss_has_the_weights_of_the_training_part(task, network, sizes):
     assert new_model(replace(config, balance=None), data).loss.class_weights is None
 
 
-def test_other_tasks_refuse_it():
-    detect = find_task("detect")
-    with pytest.raises(UsageError, match="--balance is for.*Received: --task detect"):
-        new_model(Config("ssd", "digit-scenes", "detect", balance="log", sizes={"width": 0.1}),
-                  detect.load("digit-scenes"))
+def test_the_loss_of_masks_has_a_soft_mean_iou():
+    data = find_task("segment").load("digit-scenes")
+    config = Config("unet", data.name, "segment", balance="mild", jaccard=0.5,
+                    sizes={"width": 0.2})
+    loss = new_model(config, data).loss
+    assert isinstance(loss, SoftmaxJaccard)
+    assert loss.jaccard == 0.5 and len(loss.class_weights) == len(data.class_names)
+    assert type(new_model(replace(config, jaccard=0.0), data).loss) is SoftmaxCrossEntropy
+
+
+@pytest.mark.parametrize(("task", "network", "settings", "said"), [
+    ("detect", "ssd", {"balance": "log"}, "--balance is for classification and segmentation"),
+    ("detect", "ssd", {"jaccard": 1.0}, "--jaccard is for segmentation"),
+    ("classify", "mlp", {"jaccard": 1.0}, "--jaccard is for segmentation")])
+def test_other_tasks_refuse_them(task, network, settings, said):
+    data = find_task(task).load("digits" if task == "classify" else "digit-scenes")
+    config = Config(network, data.name, task, **settings)
+    with pytest.raises(UsageError, match=f"{said}. Received: --task {task}"):
+        new_model(config, data)
+
+
+def test_a_negative_weight_is_refused():
+    with pytest.raises(UsageError, match="--jaccard must be at least 0. Received: -1"):
+        Config("unet", "camvid", "segment", jaccard=-1)

@@ -28,9 +28,10 @@ CATALOGUE = {
     "SparseConv2D", "SpatialDropout2D", "SpatialPyramidPooling2D", "Step", "Subsampling2D", "Tanh",
     "UpSampling2D", "ZeroPadding2D",
     # Half squares; cross entropy; negative log likelihood; softmax or sigmoid with cross entropy
-    # in one; smooth L1; focal; RBF's. Smoothed and ignored labels are settings of these.
+    # in one; smooth L1; focal; soft IoU; RBF's. Smoothed and ignored labels are settings of these.
     "HalfSquares", "CrossEntropy", "NegativeLogLikelihood", "SoftmaxCrossEntropy",
-    "SigmoidCrossEntropy", "SmoothL1", "SigmoidFocalCrossEntropy", "MaximumAPosteriori",
+    "SigmoidCrossEntropy", "SmoothL1", "SigmoidFocalCrossEntropy", "SoftmaxJaccard",
+    "MaximumAPosteriori",
 }
 every_layer = pytest.mark.parametrize("example", LAYERS, ids=str)
 every_loss = pytest.mark.parametrize("example", LOSSES, ids=str)

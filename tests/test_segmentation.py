@@ -54,7 +54,7 @@ def test_a_levels_filters_are_capped_and_its_finest_level_may_be_light():
         "up1_conv1": 8, "up1_conv2": 8, "up0_conv1": 4, "scores": 3}
 
 
-@pytest.mark.parametrize("name", ["unet-photo", "segnet-basic-half"])
+@pytest.mark.parametrize("name", ["unet-photo", "segnet-basic-photo"])
 def test_a_darker_image_is_segmented_alike(name):
     network = SEGMENT.networks[name]((48, 32, 3), 11, statistics=((0.4,) * 3, (0.2,) * 3))
     photo = np.random.default_rng(1).random((2, 48, 32, 3), np.float32)

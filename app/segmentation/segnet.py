@@ -34,8 +34,8 @@ def segnet_basic(image_shape, classes, *, width=1.0, reduction=1, by_image=False
                  weight_decay=0.0, statistics=None):
     """Four 7x7 convolutions of 64 filters, and four behind unpooling by indices, without ReLU.
 
-    With a `reduction` of 2 the network sees images of half the sides, each pixel the mean of
-    2x2, and its logits are enlarged by as much: a quarter of the time.
+    With a `reduction` of 3 the network sees images of a third of the sides, each pixel the mean
+    of 3x3, and its logits are enlarged by as much: a ninth of the time.
 
     Source: Badrinarayanan, Kendall, Cipolla, SegNet, TPAMI 2017, section 4.1. Departs from it:
     images are normalised by mean and deviation in place of their local contrast; those of all

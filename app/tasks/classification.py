@@ -9,7 +9,8 @@ from app.tasks.task import Task
 class Classification(Task):
     """One class an image; the networks give logits."""
 
-    name, balanced, averaged = "classify", True, True
+    name, averaged = "classify", True
+    loss_settings = ("class_weights",)
     data_sets, networks = data_sets.DATA_SETS, MODELS
 
     def load(self, source, **settings):

@@ -11,7 +11,7 @@ from app.segmentation.fcn import fcn
 from app.segmentation.segnet import segnet, segnet_basic
 from app.segmentation.unet import unet
 from app.tasks.task import Task
-from custom_layers import SoftmaxCrossEntropy
+from custom_layers import SoftmaxCrossEntropy, SoftmaxJaccard
 
 SHOWN = 6
 
@@ -19,15 +19,16 @@ SHOWN = 6
 class Segmentation(Task):
     """Masks: the networks give logits (N, H, W, C)."""
 
-    name, balanced, averaged = "segment", True, True
+    name, averaged = "segment", True
+    loss_settings = ("class_weights", "jaccard")
     data_sets = data_sets.DATA_SETS
     networks = {
         "unet": Network(unet, {"filters": 16, "stem": 2}, image_shape=(64, 64, 1), classes=11),
         "unet-photo": Network(unet, {"levels": 4, "filters": 16, "most": 128, "finest": 1,
                                      "stem": 2, "by_image": True}, (360, 480, 3), 11),
         "segnet-basic": Network(segnet_basic, image_shape=(360, 480, 3), classes=11),
-        "segnet-basic-half": Network(segnet_basic, {"reduction": 2, "by_image": True},
-                                     (360, 480, 3), 11),
+        "segnet-basic-photo": Network(segnet_basic, {"reduction": 3, "by_image": True},
+                                      (360, 480, 3), 11),
         "segnet": Network(segnet, image_shape=(360, 480, 3), classes=11),
         **{f"fcn-{stride}s": Network(fcn, {"stride": stride}, (224, 224, 3), 21)
            for stride in (32, 16, 8)},
@@ -36,8 +37,9 @@ class Segmentation(Task):
     def load(self, source, **settings):
         return data_sets.load(source, **settings)
 
-    def loss(self, network, model, class_weights=None):
-        return SoftmaxCrossEntropy(ignore_class=VOID, class_weights=class_weights)
+    def loss(self, network, model, class_weights=None, jaccard=0.0):
+        settings = {"ignore_class": VOID, "class_weights": class_weights}
+        return SoftmaxJaccard(jaccard, **settings) if jaccard else SoftmaxCrossEntropy(**settings)
 
     def metrics(self, network):
         return [keras.metrics.MeanIoU(network.output_shape[-1], name="mean_iou", ignore_class=VOID,

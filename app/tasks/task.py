@@ -14,14 +14,16 @@ class Task:
     Attributes:
         name: as `--task` names it; what is known of it without TensorFlow is `app.tasks.TASKS`.
         networks: {name: `app.models.Network`}.
-        balanced: whether rare classes can count for more, by `app.balance`.
+        loss_settings: what `loss` can be told: "class_weights", None or a factor a class (by
+            `app.balance`); "jaccard", the factor of a soft mean IoU.
         averaged: whether what is predicted of several views of an image can be averaged.
         trained_whole: whether the model that is kept and served is all that is trained.
     """
 
     name = ""
     data_sets, networks = {}, {}
-    balanced, averaged, trained_whole = False, False, True
+    loss_settings = ()
+    averaged, trained_whole = False, True
 
     @property
     def measure(self):
@@ -48,13 +50,13 @@ class Task:
     def compile(self, network, model, **settings):
         """Compiles `network`, called `model`; settings as in `app.compiling.optimizer_of`.
 
-        Of a `balanced` task the loss gets `class_weights` as well, None or a factor a class.
+        Those of `loss_settings` are the loss's.
         """
         if settings.pop("label_smoothing", 0.0):
             raise UsageError("--label-smoothing is for classification. "
                              f"Received: --task {self.name}")
-        weights = {"class_weights": settings.pop("class_weights")} if self.balanced else {}
-        network.compile(optimizer_of(**settings), loss=self.loss(network, model, **weights),
+        of_loss = {name: settings.pop(name) for name in self.loss_settings}
+        network.compile(optimizer_of(**settings), loss=self.loss(network, model, **of_loss),
                         metrics=self.metrics(network))
         return network
 
