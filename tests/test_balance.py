@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from app import scenes
 from app.balance import BALANCES, class_weights
 from app.errors import HandgradError, UsageError
 from app.runs import Config
@@ -14,6 +15,11 @@ from custom_layers import SoftmaxCrossEntropy, SoftmaxJaccard
 
 NAMES = ("often", "rare", "rarest")
 COUNTS = np.array([890, 100, 10])
+
+
+@pytest.fixture(autouse=True)
+def few_scenes(monkeypatch):
+    monkeypatch.setattr(scenes, "PARTS", {"train": 64, "validation": 8, "test": 8})
 
 
 def test_weights_by_hand():

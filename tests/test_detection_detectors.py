@@ -28,13 +28,14 @@ LABELS = np.array([
 SURE = 20.0
 
 
-@pytest.fixture(params=DETECTORS)
+@pytest.fixture(params=DETECTORS, scope="module")
 def detector(request):
     return DETECTORS[request.param]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def model(detector):
+    keras.utils.set_random_seed(0)
     return detector.build(SHAPE, CLASSES, width=0.125)
 
 
@@ -102,22 +103,18 @@ def test_predictions_have_the_shape_of_the_targets(detector, model):
 
 
 def test_it_trains_in_a_graph_and_every_weight_has_a_gradient(detector, model):
+    """On images with objects, and then on as many without."""
     model.compile("adam", loss=detector.loss, jit_compile=False)
     before = [weight.numpy() for weight in model.trainable_weights]
-    data = tf.data.Dataset.from_tensor_slices((inputs(detector), LABELS)).batch(3)
+    without = np.broadcast_to(np.float32(NONE), LABELS.shape)
+    data = tf.data.Dataset.from_tensor_slices(
+        (inputs(detector, 6), np.concatenate([LABELS, without]))).batch(3)
     data = data.map(lambda x, labels: (x, detector.targets(SHAPE, labels)))
     history = model.fit(data, epochs=2, verbose=0, shuffle=False).history["loss"]
     assert np.isfinite(history).all()
     still = [weight.path for weight, old in zip(model.trainable_weights, before)
              if np.array_equal(weight.numpy(), old)]
     assert not still and all(np.isfinite(w.numpy()).all() for w in model.weights)
-
-
-def test_images_without_objects_train(detector, model):
-    model.compile("sgd", loss=detector.loss, jit_compile=False)
-    labels = np.tile(np.array(NONE, np.float32), (3, 2, 1))
-    loss = model.train_on_batch(inputs(detector), detector.targets(SHAPE, tf.constant(labels)))
-    assert np.isfinite(loss).all() and all(np.isfinite(w.numpy()).all() for w in model.weights)
 
 
 def test_a_saved_model_answers_the_same(detector, model, tmp_path):

@@ -17,7 +17,8 @@ from app.pictures import answers
 from app.server.loaded import Loaded
 
 # A network of each task, small enough to be trained in seconds.
-NETWORKS = {"segment": "unet", "detect": "ssd", "describe": "nic"}
+# Two of them have layers of several tensors.
+NETWORKS = {"segment": "segnet-basic", "detect": "faster-rcnn", "describe": "nic"}
 MEASURES = {"segment": "mean IoU", "detect": "mAP@0.5", "describe": "sentence accuracy",
             "generate": "FID"}
 
@@ -30,7 +31,7 @@ def place(tmp_path_factory):
         patch.chdir(folder)
         patch.setattr(scenes, "PARTS", {"train": 32, "validation": 8, "test": 8})
         for task, model in NETWORKS.items():
-            command = (f"train {model} --task {task} --epochs 1 --batch-size 16 --width 0.25 "
+            command = (f"train {model} --task {task} --epochs 1 --batch-size 16 --width 0.125 "
                        f"--name {task} --json")
             assert execute(app, command.split()) == 0
             assert execute(app, f"export {task} --json".split()) == 0
@@ -137,15 +138,6 @@ def test_the_server_takes_it(handgrad, place, task):
     image = next((place / task).glob("*.png")).read_bytes()
     outputs = loaded.call(loaded.signatures["image_bytes"], {"image_bytes": np.array([image])})
     assert all(len(value) == 1 for value in outputs.values())
-
-
-@pytest.mark.parametrize(("task", "network"), [
-    ("segment", "segnet-basic"), ("detect", "faster-rcnn")])
-def test_layers_of_several_tensors_are_reported_and_exported(handgrad, place, task, network):
-    command = f"train {network} --task {task} --epochs 1 --batch-size 16 --width 0.1"
-    assert handgrad(f"{command} --name {network}")[0] == 0
-    assert handgrad(f"export {network}")[0] == 0
-    loaded = Loaded(place / "saved_models" / network / "1")
     assert loaded.signatures.keys() >= {"serving_default", "image_bytes"}
 
 
@@ -245,9 +237,8 @@ def test_what_a_task_lacks_is_said_in_a_line(handgrad):
 
 
 def test_a_run_of_a_task_is_gone_on_with(handgrad, place):
-    shutil.rmtree(place / "runs" / "again", ignore_errors=True)
-    line = "train unet --task segment --batch-size 16 --width 0.25 --name again --json --epochs "
-    assert handgrad(line + "1")[0] == 0
-    code, out, _ = handgrad(line + "2 --resume")
+    shutil.copytree(place / "runs" / "segment", place / "runs" / "again")
+    code, out, _ = handgrad("train segnet-basic --task segment --batch-size 16 --width 0.125 "
+                            "--name again --json --epochs 2 --resume")
     assert code == 0 and json.loads(out)["epochs"] == 2
     assert json.loads(out)["test_mean_iou"] >= 0
