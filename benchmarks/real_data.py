@@ -49,9 +49,9 @@ INTRODUCTION = """\
 Each network is trained by the command below it, from its first weights, on the training part alone;
 the validation part chooses the epoch, the test part is looked at once, at the end. No weights come
 from elsewhere. `python -m benchmarks.real_data run CASE FOLDER` does it again. CamVid is segmented
-at its 480x360 pixels (U-Net and SegNet-Basic work at half of the sides and enlarge their logits),
-BCCD's photos are brought to 320x240; DCGAN draws MNIST's digits. Minutes are those of training,
-validation after each epoch included, beside other work of the same machine.
+at its 480x360 pixels (U-Net works at half of the sides, SegNet-Basic at a third, and they enlarge
+their logits), BCCD's photos are brought to 320x240; DCGAN draws MNIST's digits. Minutes are those
+of training, validation after each epoch included, beside other work of the same machine.
 
 U-Net's size and settings were chosen by validation among twenty that a copy of it was trained with
 on a GPU, in PyTorch, and before by three trainings here. The test figures of all these were seen;
