@@ -35,7 +35,7 @@ def segnet_basic(image_shape, classes, *, width=1.0, reduction=1, by_image=False
     """Four 7x7 convolutions of 64 filters, and four behind unpooling by indices, without ReLU.
 
     With a `reduction` of 3 the network sees images of a third of the sides, each pixel the mean
-    of 3x3, and its logits are enlarged by as much: a ninth of the time.
+    of 3x3, and its logits are enlarged by as much: a ninth of the arithmetic.
 
     Source: Badrinarayanan, Kendall, Cipolla, SegNet, TPAMI 2017, section 4.1. Departs from it:
     images are normalised by mean and deviation in place of their local contrast; those of all
