@@ -20,12 +20,12 @@ class Again:
         self.known = {key: (value, None) for key, value in there.items()}  # None: did not wait
 
     def read(self, link, after):
-        """What a link's backward pass reads: its inputs and its output, each or None."""
-        self.at, reads = self.segment.index[link], link.kind.reads
+        """What a link's backward pass reads: each of its inputs, and its output, or None."""
+        self.at = self.segment.index[link]
         # What an op computes of x alone would be computed, and kept, at once.
         get = self._source if link.kind.cheap and isinstance(link.kind, Pair) else self._get
-        xs = [get(place, after) for place in link.inputs] if "x" in reads else None
-        return xs, self._get(link.output, after) if "y" in reads else None
+        xs = [None if place is None else get(place, after) for place in link.read_inputs()]
+        return xs, self._get(link.output, after) if "y" in link.kind.reads else None
 
     def run(self, link, xs, after):
         self.runs.append(link)
@@ -75,7 +75,7 @@ class Again:
         link, users = self.segment.producer[id(place)], self.segment.users[id(place)]
         if len(users) != 1 or self._convolutions(place) > 1:
             return True
-        readers = ["x" in users[0].kind.reads and users[0], "y" in link.kind.reads and link]
+        readers = [users[0].reads(place) and users[0], "y" in link.kind.reads and link]
         reader = next(filter(None, readers), None)
         return reader is not None and all(
             between.kind.cheap

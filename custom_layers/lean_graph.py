@@ -7,7 +7,6 @@ from keras.src.models.functional import Functional
 
 from custom_layers.lean_layers import links_of
 from custom_layers.lean_links import Cast, Kind
-from custom_layers.lean_pooling import MaxPool
 
 
 @dataclass(eq=False)
@@ -23,6 +22,16 @@ class Link:
     @property
     def stock(self):
         return False
+
+    def read_inputs(self, stock=False):
+        """The inputs, with None for each that the backward pass, ours or stock's, does not read."""
+        reads = self.kind.stock if stock else self.kind.reads
+        return [place if "x" in reads or "i" in reads and number else None
+                for number, place in enumerate(self.inputs)]
+
+    def reads(self, place):
+        """Whether the backward pass reads `place` as an input."""
+        return any(read is place for read in self.read_inputs())
 
 
 @dataclass(eq=False)
@@ -74,10 +83,7 @@ def graph_of(model, training):
     builder = _Builder(training)
     structure = function._run_through_graph(inputs, call_fn=builder.record)
     outputs = keras.tree.flatten(structure)
-    graph = Graph(inputs, outputs, structure, builder.steps, builder.watched)
-    _leave_probabilities_to_keras(graph)
-    _pool_before_activation(graph)
-    return graph
+    return Graph(inputs, outputs, structure, builder.steps, builder.watched)
 
 
 def functional_of(model):
@@ -194,38 +200,3 @@ def _makes_masks(operation):
         return isinstance(operation, keras.layers.Masking)
     of_keras = type(operation).__module__.startswith(("keras.", "custom_layers."))
     return not of_keras and type(operation).compute_mask is not keras.Layer.compute_mask
-
-
-def _leave_probabilities_to_keras(graph):
-    """Keras's losses look for the logits behind a probability that a model ends in."""
-    outputs = set(map(id, graph.outputs))
-    for i, step in enumerate(graph.steps):
-        if isinstance(step, Link) and id(step.output) in outputs and step.kind.of_keras:
-            graph.steps[i] = Stock(
-                step.kind.of_keras, tuple(step.inputs), {}, [step.output], step.name)
-
-
-def _pool_before_activation(graph):
-    """max relu = relu max: the activation of a pooled map takes a quarter of the work.
-
-    The same for all increasing functions; where ties of the one are none of the other the
-    function is flat, so that the gradient there is zero either way.
-    """
-    consumers = graph.consumers()
-    kept = {id(x) for x in graph.outputs} | {id(place) for place, _ in graph.watched}
-    for i, step in enumerate(graph.steps):
-        if not isinstance(step, Link) or not step.kind.commutes_with_max:
-            continue
-        users = consumers.get(id(step.output), [])
-        if len(users) != 1 or id(step.output) in kept:
-            continue
-        pool = users[0]
-        if not isinstance(pool, Link) or not isinstance(pool.kind, MaxPool):
-            continue
-        before, after = step.inputs[0], pool.output
-        if len(consumers[id(before)]) > 1:
-            continue
-        pooled = keras.KerasTensor(after.shape, after.dtype)
-        graph.steps[i] = Link(pool.kind, [before], pooled, pool.layer, pool.name)
-        graph.steps[graph.steps.index(pool)] = Link(
-            step.kind, [pooled], after, step.layer, step.name)

@@ -10,8 +10,9 @@ import tensorflow as tf
 class Kind:
     """One step of a network: what it computes, and what its backward pass needs for that.
 
-    `reads` says what the backward pass reads: "x" the inputs, "y" the output, "xy" both, ""
-    neither. `cheap` says that running it again costs about as much as reading its input.
+    `reads` says what the backward pass reads: "x" the inputs, "i" those after the first (who won
+    in max pooling), "y" the output, "xy" both, "" neither. `cheap` says that running it again
+    costs about as much as reading its input.
     `weights` are Keras variables that get a gradient, `constants()` tensors without one (a
     seed, given statistics), read anew on every call. `stock` is `reads` of stock Keras,
     `stock_bytes` what that keeps beside, in bytes an element of the output.
@@ -40,7 +41,7 @@ class Kind:
         return self.forward(xs, ws)[0]
 
     def backward(self, dy, xs, y, ws, memo):
-        """`(dxs, dws)`; `xs` and `y` are None where `reads` does not name them."""
+        """`(dxs, dws)`; each of `xs` and `y` is None where `reads` does not name it."""
         raise NotImplementedError
 
 

@@ -12,6 +12,7 @@ from custom_layers.lean_makers import MAKERS, kinds
 from custom_layers.lean_pooling import MaxPool
 from custom_layers.merging import add, concatenate, multiply
 from custom_layers.pooling import average_pool, global_average_pool
+from custom_layers.regions import roi_align
 from custom_layers.reshaping import flatten
 from custom_layers.upsampling import upsample2d
 
@@ -83,6 +84,12 @@ def _crop(x, *, sides):
     size = [s - before - after for s, (before, after) in zip(tf.unstack(tf.shape(x)), sides)]
     y = tf.slice(x, [before for before, _ in sides], size)
     return y, lambda dy: tf.ensure_shape(tf.pad(dy, sides), shape)
+
+
+@kinds("RoIAlign")
+def _(layer, training):
+    """Of the pixels it is linear; what it computes again costs a few per cent of what reads it."""
+    return [Pair(functools.partial(roi_align.pair, **layer.settings), reads="", stock="")]
 
 
 @kinds("Flatten")

@@ -5,11 +5,13 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from itertools import groupby
 
+import tensorflow as tf
+
 from custom_layers.lean_again import Again
 from custom_layers.lean_cut import minimum_cut
 from custom_layers.lean_graph import Link, Stock
 from custom_layers.lean_pooling import MaxPool
-from custom_layers.lean_storage import Float32, elements
+from custom_layers.lean_storage import Float32, elements, storage
 
 
 WINNERS_FROM = 200  # multiply-adds a result of the convolution in front
@@ -127,7 +129,7 @@ def _comes_back(segment, link):
     """
     while True:
         (place,) = link.inputs
-        if any(user is not link and "x" in user.kind.reads for user in segment.users[id(place)]):
+        if any(user is not link and user.reads(place) for user in segment.users[id(place)]):
             return True
         link = segment.producer.get(id(place))
         if link is None or "y" in link.kind.reads:
@@ -210,14 +212,18 @@ class Plan:
             segment.kept = self._cut(segment, self.again)
 
     def _price(self, segment, place):
-        """(work a byte, segment, links): what has to run again if a place is not kept."""
+        """(work a byte, segment, links): what has to run again if a place is not kept.
+
+        Who won is kept at any price: of rounded values others might have.
+        """
         link = segment.producer[place]
         links = [x for x in _behind(segment, [link], set()) if not x.kind.cheap]
-        size = self._size(link.output) if set(links) - self.again else 0
+        given_up = set(links) - self.again and tf.as_dtype(link.output.dtype).is_floating
+        size = self._size(link.output) if given_up else 0
         return (sum(map(_work, links)) / size if size else float("inf")), segment, links
 
     def _size(self, place):
-        return self.save.bytes(place.shape, _itemsize(place))
+        return storage(self.save, place.dtype).bytes(place.shape, _itemsize(place))
 
     def _kept(self, segment):
         return sum(self._size(link.output) * (id(link.output) in segment.kept)
@@ -259,10 +265,8 @@ def _needs(segment, stock=False):
     """The places that the backward passes read, by id."""
     found = {}
     for link in segment.links:
-        reads = link.kind.stock if stock else link.kind.reads
-        if "x" in reads:
-            found.update({id(x): x for x in link.inputs})
-        if "y" in reads:
+        found.update({id(x): x for x in link.read_inputs(stock) if x is not None})
+        if "y" in (link.kind.stock if stock else link.kind.reads):
             found[id(link.output)] = link.output
     return found
 
@@ -303,7 +307,7 @@ def _bytes(place):
 
 
 def _itemsize(place):
-    return {"float64": 8, "float32": 4}.get(place.dtype, 2)
+    return tf.as_dtype(place.dtype).size
 
 
 def _work(link):

@@ -8,6 +8,7 @@ from keras.src.models.functional import operation_fn
 from custom_layers.lean_graph import Stock, graph_of
 from custom_layers.lean_normalization import BatchNormalization
 from custom_layers.lean_plan import Plan, segments_of
+from custom_layers.lean_rewriting import rewritten
 from custom_layers.lean_segment import segment_op
 
 
@@ -16,7 +17,7 @@ class Program:
 
     def __init__(self, model, training, save, budget, seed_generator):
         self.training, self.seed_generator = training, seed_generator
-        self.graph = graph_of(model, training)
+        self.graph = rewritten(graph_of(model, training))
         self.steps = segments_of(self.graph)
         self.plan = Plan(self.steps, save, budget)
         self.ops = {segment: _Op(segment, save) for segment in self.plan.segments}

@@ -7,6 +7,7 @@ from custom_layers.gradient import differentiable
 from custom_layers.lean_again import Again
 from custom_layers.lean_normalization import BatchNormalization
 from custom_layers.lean_plan import work_an_input
+from custom_layers.lean_storage import storage
 from custom_layers.tracing import compiled_by_xla
 
 
@@ -41,7 +42,7 @@ def segment_op(segment, save):
             with keras.name_scope(link.name, caller=link.layer):
                 y, memos[link] = link.kind.forward([values[id(x)] for x in link.inputs], own)
                 if id(link.output) in segment.kept:
-                    stored[id(link.output)] = save.encode(y, seed + 2 * i)
+                    stored[id(link.output)] = storage(save, y.dtype).encode(y, seed + 2 * i)
                     if not save.exact:
                         (y,) = _in_turn([y], stored[id(link.output)])
                 values[id(link.output)] = y
@@ -99,7 +100,8 @@ class _Again(Again):
 
     def decode(self, place, after):
         key = id(place)
-        return self.save.decode(wait(self.stored[key], after), self.dtypes[key])
+        dtype = self.dtypes[key]
+        return storage(self.save, dtype).decode(wait(self.stored[key], after), dtype)
 
     def wait(self, value, after):
         return wait([value], after)[0]

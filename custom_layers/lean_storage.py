@@ -78,4 +78,9 @@ def elements(shape):
     return size
 
 
+def storage(save, dtype):
+    """How a result of `dtype` is stored: whole numbers as they are."""
+    return save if tf.as_dtype(dtype).is_floating else Float32()
+
+
 SAVES = {kind.name: kind for kind in (Float32, Bfloat16, Int8)}

@@ -96,7 +96,8 @@ def roi_align(x, rois, *, output_size=(7, 7), spatial_scale=1.0, sampling_ratio=
                reaches from w to w + 1; spatial_scale is the size of x over that of the picture.
                aligned=False: without the 1/2 and at least one pixel wide, as the paper's code
     Raises:    see `RoIPooling`
-    Keeps the RoIs, not x. Half precision is summed in float32.
+    Keeps the rows and the columns that each bin reads and their weights, not x. Half precision is
+    summed in float32.
     Source:    He, Gkioxari, Dollar, Girshick, Mask R-CNN, ICCV 2017, section 3, figure 3, as in
                torchvision's code.
     """
@@ -110,20 +111,28 @@ def roi_align(x, rois, *, output_size=(7, 7), spatial_scale=1.0, sampling_ratio=
         rows, row_weights = _taps(y1, y2, ph, s, h, aligned)
         columns, column_weights = _taps(x1, x2, pw, s, w, aligned)
         rows = image[:, None, None] * h + rows
-        taps = [
-            (rows[:, :, None, a] * w + columns[:, None, :, b],
-             row_weights[:, :, None, a, None] * column_weights[:, None, :, b, None])
-            for a in range(2 * s) for b in range(2 * s)
-        ]
         pixels = tf.reshape(x, (n * h * w, c))
-        y = tf.add_n([weight * widened(tf.gather(pixels, place)) for place, weight in taps])
+
+        def tap(k):
+            """The place of a pixel that each bin reads, and its weight there."""
+            a, b = k // (2 * s), k % (2 * s)
+            place = rows[:, :, None, a] * w + columns[:, None, :, b]
+            return place, row_weights[:, :, None, a, None] * column_weights[:, None, :, b, None]
+
+        def value(k):
+            place, weight = tap(k)
+            return weight * widened(tf.gather(pixels, place))
+
+        y = _sum_in_turn(value, (2 * s) ** 2, after=rows)
 
         def backward(dy):
             dy = tf.reshape(tf.cast(dy, dtype), tf.shape(y))
-            dx = tf.add_n([
-                tf.math.unsorted_segment_sum(weight * dy, place, n * h * w)
-                for place, weight in taps
-            ])
+
+            def gradient(k):
+                place, weight = tap(k)
+                return tf.math.unsorted_segment_sum(weight * dy, place, n * h * w)
+
+            dx = _sum_in_turn(gradient, (2 * s) ** 2, after=dy)
             return tf.cast(tf.reshape(dx, (n, h, w, c)), x_dtype)
 
         return _arranged(tf.cast(y, x_dtype), rois), backward
@@ -155,6 +164,18 @@ def _taps(start, end, bins, samples, size, aligned):
     weights = tf.stack([1 - fraction, fraction], 2) / samples
     weights = tf.where(outside[:, :, None], tf.zeros((), weights.dtype), weights)
     return (tf.reshape(t, (-1, bins, 2 * samples)) for t in (pixels, weights))
+
+
+def _sum_in_turn(term, count, after):
+    """term(0) + term(1) + ..., each begun when the one before it is added, the first after `after`.
+
+    So a graph holds one term at a time, and keeps nothing of them for the backward pass.
+    """
+    total = None
+    for k in range(count):
+        with tf.control_dependencies([after if total is None else total]):
+            total = term(k) if total is None else total + term(k)
+    return total
 
 
 def scatter_rows(dy, place, size, channels):

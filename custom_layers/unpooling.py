@@ -27,7 +27,7 @@ def max_pool_with_indices(x, *, pool_size=(2, 2), strides=(2, 2), padding="valid
     Keeps one byte a window, the winner's position in it, not x.
     Source:    Badrinarayanan, Kendall, Cipolla, SegNet, 2015, section 3.
     """
-    to_last, from_last = _transpositions(data_format)
+    to_last, from_last = transpositions(data_format)
     x = to_last(x)
     windows = Winners(dimensions(x), pool_size, strides,
                       resolve_padding(x, pool_size, strides, padding))
@@ -55,10 +55,10 @@ def max_unpool(y, indices, *, output_size, pool_size=(2, 2), strides=(2, 2), pad
     Keeps one byte a window.
     Source:    Badrinarayanan, Kendall, Cipolla, SegNet, 2015, section 3.
     """
-    to_last, from_last = _transpositions(data_format)
+    to_last, from_last = transpositions(data_format)
     y = to_last(y)
     n, *outputs, c = dimensions(y)
-    pads = _padding(outputs, output_size, pool_size, strides, padding)
+    pads = unpooled_padding(outputs, output_size, pool_size, strides, padding)
     windows = Winners((n, *output_size, c), pool_size, strides, pads)
     winner = windows.winner(to_last(indices))
     _check(winner, windows)
@@ -85,7 +85,7 @@ def _check(winner, windows):
         tf.debugging.Assert(~tf.reduce_any(lost), [message])
 
 
-def _padding(outputs, size, pool_size, strides, padding):
+def unpooled_padding(outputs, size, pool_size, strides, padding):
     """`resolve_padding` for an image that is not there yet."""
     if padding == "valid":
         return (0, 0), (0, 0)
@@ -97,11 +97,17 @@ def _padding(outputs, size, pool_size, strides, padding):
     return tuple(pads)
 
 
-def _transpositions(data_format):
+def transpositions(data_format):
     """To NHWC and back."""
-    if data_format == "channels_last":
-        return (lambda t: t), (lambda t: t)
-    return (lambda t: tf.transpose(t, (0, 2, 3, 1))), (lambda t: tf.transpose(t, (0, 3, 1, 2)))
+    return (tf.identity, tf.identity) if data_format == "channels_last" else (_to_nhwc, _to_nchw)
+
+
+def _to_nhwc(t):
+    return tf.transpose(t, (0, 2, 3, 1))
+
+
+def _to_nchw(t):
+    return tf.transpose(t, (0, 3, 1, 2))
 
 
 @register

@@ -253,6 +253,30 @@ def our_layers():
 
 
 @case
+def unpooling_by_winners():
+    """Of an odd image, in overlapping windows, twice by one pooling, and by indices read twice."""
+    x, pool, unpool = image(size=9), custom_layers.MaxPoolingWithIndices2D, (
+        custom_layers.MaxUnpooling2D)
+    p, i = pool(padding="same")(layers.ReLU()(layers.BatchNormalization()(unit(x, 4))))
+    q, j = pool(3, 1)(unit(p, 4))
+    y = unpool(3, 1)(unit(q, 4), j, output_size=(5, 5))
+    y = layers.BatchNormalization()(layers.Conv2D(4, 3, padding="same")(y))
+    y = unit(unpool(padding="same")(y, i, output_size=(9, 9)), 4)
+    z, k = pool()(y)
+    return x, [unpool(padding="same")(p, i, output_size=(9, 9)), unpool()(z, k, output_size=(9, 9)),
+               ops.cast(k, z.dtype) * z]
+
+
+@case
+def regions_of_interest():
+    x = image()
+    corners = layers.Lambda(lambda t: ops.zeros_like(t[:, :2, 0, :1]) + ops.array(
+        [1.0, 2.0, 5.0, 7.0], t.dtype))(x)
+    y = layers.ReLU()(layers.BatchNormalization()(unit(x, 4)))
+    return x, layers.Dense(2)(custom_layers.RoIAlign(3, 0.5)(y, corners))
+
+
+@case
 def layers_of_the_first_networks():
     x = image(3)
     y = custom_layers.SparseConv2D(((0, 1), (2,), (0, 1, 2), (1,)), 3, padding=1)(x)

@@ -7,6 +7,7 @@ from keras import layers
 from memory_cases import B, floats, model_of, stock_of
 from model_cases import ALL, small
 
+import custom_layers
 from custom_layers.gradient_memory import trace
 from custom_layers.lean import lean
 from custom_layers.lean_report import memory_report
@@ -267,3 +268,40 @@ def test_what_cannot_be_known_is_said():
     assert report.unknown == ["positive"]
     assert "Not counted, as its size shows only when it runs: what is kept by positive" in str(
         report)
+
+
+# What lean leaves of links between an encoder and a decoder, and of regions
+
+
+def test_unpooling_is_computed_again_from_who_won():
+    x = keras.Input((16, 16, 3))
+    y = layers.BatchNormalization(name="norm")(layers.Conv2D(4, 3, padding="same", name="conv")(x))
+    pooled, indices = custom_layers.MaxPoolingWithIndices2D(name="pool")(y)
+    y = layers.Conv2D(4, 3, padding="same", name="middle")(pooled)
+    y = custom_layers.MaxUnpooling2D(name="unpool")(y, indices)
+    model = keras.Model(x, layers.Conv2D(2, 3, name="last")(y))
+    stock, lean_kept = kept(model)
+    assert stock["unpool"] == floats(16, 16, 4) + B * 8 * 8 * 4
+    assert "unpool" not in lean_kept
+    assert lean_kept["pool"] == floats(8, 8, 4) + B * 8 * 8 * 4
+    assert lean_kept["middle"] == floats(8, 8, 4)
+
+
+def test_regions_are_aligned_again_from_where_they_lie():
+    """Of 4 places along an axis for each of 7 bins a number and a weight, and the features."""
+    x, rois = keras.Input((8, 8, 16)), keras.Input((20, 4))
+    features = layers.Conv2D(16, 3, padding="same", name="features")(x)
+    pooled = custom_layers.RoIAlign(name="align")(features, rois)
+    model = keras.Model([x, rois], layers.Dense(3)(layers.Reshape((20, -1))(pooled)))
+    stock, lean_kept = kept(model)
+    places = 2 * B * 20 * 7 * 4 * (4 + 4)
+    assert stock["align"] <= floats(20, 7, 7, 16) + places
+    assert lean_kept["align"] <= places
+    assert lean_kept["features"] == floats(8, 8, 16)
+
+
+def kept(model):
+    """{layer: bytes} that stock keeps, and that lean does."""
+    rows = memory_report(model, batch_size=B).rows
+    return ({row.layer: row.stock_bytes for row in rows if row.stock_bytes},
+            {row.layer: row.lean_bytes for row in rows if row.lean_bytes})

@@ -11,7 +11,8 @@ from lean_twins import MODES, assert_same, measured, precision, shaken
 from custom_layers.lean import lean
 
 XLA = ["residual units", "a chain of concatenations", "one normalization twice", "every noise",
-       "a normalization told not to train"]
+       "a normalization told not to train", "unpooling by winners",
+       "regions of interest"]
 SMOOTH = ["a chain of units", "residual units", "a chain of concatenations", "other axes"]
 
 

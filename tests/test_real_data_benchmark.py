@@ -5,8 +5,9 @@ from typer.main import get_command
 from app.augmentation import parse
 from app.balance import BALANCES
 from app.cli import app
+from app.runs import Config, Run
 from app.tasks import TASKS, find_task
-from benchmarks.real_data import CASES, page
+from benchmarks.real_data import CASES, minutes, page
 
 
 def case(measure, value, minutes, **more):
@@ -31,8 +32,22 @@ def test_a_distance_stands_beside_those_of_real_images_and_of_noise():
     assert "missed" not in text
 
 
+def test_the_minutes_of_the_run_that_it_started_from_count(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    first = started("first", Config("mlp", "digits"), seconds=[60.0, 120.0])
+    second = started("second", Config("mlp", "digits", start_from=str(first.path)), seconds=[30.0])
+    assert (minutes(first), minutes(second)) == (3.0, 3.5)
+
+
+def started(name, config, seconds):
+    run = Run.start(name, config)
+    rows = [f"{epoch},{each}" for epoch, each in enumerate(seconds)]
+    (run.path / "history.csv").write_text("\n".join(["epoch,seconds", *rows]) + "\n")
+    return run
+
+
 def test_every_case_is_a_command_that_there_is():
-    for command, measure, _, _ in CASES.values():
+    for name, (command, measure, _, _) in CASES.items():
         words = command.split()
         options = dict(zip(words[1::2], words[2::2]))
         task = options["--task"]
@@ -41,6 +56,7 @@ def test_every_case_is_a_command_that_there_is():
         assert options["--data"] in find_task(task).data_sets
         parse(options.get("--augment"))
         assert options.get("--balance", "log") in BALANCES
+        assert options.get("--from", name) in CASES
         known = {name for parameter in get_command(app).commands["train"].params
                  for name in parameter.opts}
         assert set(words[1::2]) <= known

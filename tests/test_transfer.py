@@ -7,6 +7,7 @@ import pytest
 from app.errors import UsageError
 from app.models import build
 from app.runs import Config, Run
+from app.tasks import find_task
 from app.training import new_model
 from app.transfer import head_of, statistics_of, transfer
 
@@ -26,6 +27,16 @@ def test_the_trunk_is_taken_and_the_head_is_new():
             np.testing.assert_array_equal(a, b)
     np.testing.assert_array_equal(model.get_layer("logits").get_weights()[0], fresh[0])
     assert all(layer.trainable for layer in model.layers)
+
+
+def test_a_network_of_masks_goes_on_at_another_size_of_its_images():
+    networks = find_task("segment").networks
+    small, large = (build("segnet-basic-photo", shape, 4, networks, width=1 / 16)
+                    for shape in ((24, 36, 3), (36, 48, 3)))
+    transfer(large, small)
+    assert head_of(large) == ["scores"]
+    np.testing.assert_array_equal(large.get_layer("deconv1_1").get_weights()[0],
+                                  small.get_layer("deconv1_1").get_weights()[0])
 
 
 def test_the_first_layers_stay():
