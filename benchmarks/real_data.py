@@ -52,7 +52,7 @@ INTRODUCTION = """\
 Each network is trained by the command below it, from its first weights, on the training part alone;
 the validation part chooses the epoch, the test part is looked at once, at the end. No weights come
 from elsewhere. `python -m benchmarks.real_data run CASE FOLDER` does it again. CamVid is segmented
-at its 480x360 pixels (U-Net works at half of the sides, SegNet-Basic at a third, and they enlarge
+at its 480x360 pixels (U-Net and SegNet-Basic work at half of the sides and enlarge
 their logits), BCCD's photos are brought to 320x240; DCGAN draws MNIST's digits. SegNet-Basic is
 trained at 320x240 first, where an epoch takes less than half of the time. Minutes are those of
 training, of the run that it starts from too, validation after each epoch included, beside other

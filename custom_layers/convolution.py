@@ -41,7 +41,9 @@ def conv2d(
     Settings:  padding "valid", "same" or ((top, bottom), (left, right)); with groups, output
                channels O/groups * g .. see only the input channels of group g; algorithm
                "native" (TensorFlow's kernels), "im2col" (one matrix product over patches),
-               "toeplitz" (one product with the doubly blocked matrix): equal results
+               "toeplitz" (one product with the doubly blocked matrix), "fft" (products of
+               frequencies; on CPUs faster for large kernels of many channels): equal results,
+               but for rounding
     Source:    Goodfellow, Bengio, Courville, Deep Learning, 2016, sections 9.1, 9.5;
                Chellapilla, Puri, Simard, High Performance Convolutional Neural Networks, 2006.
     """
@@ -105,8 +107,9 @@ class Conv2D(CheckedWindows, keras.layers.Conv2D):
     Args:
         padding: also an integer (rows and columns on each side), a pair (rows, columns) or
             `((top, bottom), (left, right))`.
-        algorithm: `"native"` (the default), `"im2col"` or `"toeplitz"` (small images of known
-            size). They give equal results.
+        algorithm: `"native"` (the default), `"im2col"`, `"toeplitz"` (small images of known
+            size) or `"fft"` (on CPUs faster for kernels of 7x7 and more between many channels).
+            They give equal results, but for rounding.
         strict: if True, a size that the stride does not divide evenly is an error that shows
             the arithmetic, instead of rows or columns that no window sees.
         All other arguments are Keras's.

@@ -1,4 +1,4 @@
-"""Three ways to compute one convolution (NHWC, one group): kernels, patches, one matrix.
+"""Ways to compute one convolution (NHWC, one group): kernels, patches, one matrix, frequencies.
 
 Each takes (x, w) and returns (y, backward), where backward gives (dx, dw).
 """
@@ -6,6 +6,7 @@ Each takes (x, w) and returns (y, backward), where backward gives (dx, dw).
 import numpy as np
 import tensorflow as tf
 
+from custom_layers.fourier_convolution import fft
 from custom_layers.tracing import sum_rows
 from custom_layers.windows import (
     dimensions,
@@ -162,4 +163,4 @@ def _kernel_positions(size, kernel, strides, pads, dilation):
     return position.reshape(outputs[0] * outputs[1], -1).astype(np.int32), outputs
 
 
-ALGORITHMS = {"native": native, "im2col": im2col, "toeplitz": toeplitz}
+ALGORITHMS = {"native": native, "im2col": im2col, "toeplitz": toeplitz, "fft": fft}

@@ -45,7 +45,7 @@ def naive_conv2d(x, w, b, strides, padding, dilation, groups):
 
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)
-@pytest.mark.parametrize("algorithm", ["native", "im2col", "toeplitz"])
+@pytest.mark.parametrize("algorithm", ["native", "im2col", "toeplitz", "fft"])
 def test_conv2d(settings, algorithm):
     rng = np.random.default_rng(0)
     x, w, b = rng.normal(size=(2, 7, 8, 4)), None, rng.normal(size=6)
@@ -64,13 +64,35 @@ def test_conv2d_algorithms_have_the_same_gradients(settings):
     x = tf.constant(rng.normal(size=(2, 7, 8, 4)))
     w = tf.constant(rng.normal(size=(3, 2, 4 // settings["groups"], 6)))
     results = []
-    for algorithm in ("native", "im2col", "toeplitz"):
+    for algorithm in ("native", "im2col", "toeplitz", "fft"):
         y, backward = conv2d.pair(x, w, None, algorithm=algorithm, **settings)
         dy = np.random.default_rng(1).normal(size=y.shape)
         results.append(backward(tf.constant(dy))[:2])
     for dx, dw in results[1:]:
         np.testing.assert_allclose(dx, results[0][0], atol=1e-12)
         np.testing.assert_allclose(dw, results[0][1], atol=1e-12)
+
+
+@pytest.mark.parametrize(("size", "taps", "dilation", "strides"), [
+    ((70, 41), (7, 5), (1, 1), (1, 1)), ((95, 33), (3, 3), (2, 3), (1, 1)),
+    ((64, 50), (1, 8), (1, 1), (2, 3))], ids=str)
+@pytest.mark.parametrize("known", [True, False])
+def test_conv2d_by_tiles_of_frequencies(size, taps, dilation, strides, known):
+    """Several tiles along each axis, of odd and even sides, in images of known and other sizes."""
+    rng = np.random.default_rng(0)
+    x, w = rng.normal(size=(2, *size, 3)), rng.normal(size=(*taps, 3, 4))
+    settings = {"strides": strides, "dilation": dilation, "padding": "same"}
+    y, backward = conv2d.pair(tf.constant(x), tf.constant(w), **settings)
+    dy = rng.normal(size=y.shape)
+
+    @tf.function(input_signature=[tf.TensorSpec(t.shape if known else [None] * 4, "float64")
+                                  for t in (x, dy)])
+    def by_frequencies(x, dy):
+        y, backward = conv2d.pair(x, tf.constant(w), algorithm="fft", **settings)
+        return y, *backward(dy)[:2]
+
+    for found, expected in zip(by_frequencies(x, dy), (y, *backward(tf.constant(dy))[:2])):
+        np.testing.assert_allclose(found, expected, atol=1e-11)
 
 
 def test_backward_is_the_adjoint():
@@ -287,7 +309,7 @@ def test_softmax_cross_entropy_is_the_loss_of_keras(one_hot):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"algorithm": "fft"}, "one of native, im2col, toeplitz. Received: algorithm=fft"),
+        ({"algorithm": "fast"}, "one of native, im2col, toeplitz, fft. Received: algorithm=fast"),
         ({"padding": -1}, "an integer >= 0.*Received: padding=-1"),
         ({"padding": ((1, 2, 3), 0)}, "Received: padding="),
         ({"padding": "full"}, "padding"),

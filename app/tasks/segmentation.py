@@ -27,7 +27,7 @@ class Segmentation(Task):
         "unet-photo": Network(unet, {"levels": 4, "filters": 16, "most": 128, "finest": 1,
                                      "stem": 2, "by_image": True}, (360, 480, 3), 11),
         "segnet-basic": Network(segnet_basic, image_shape=(360, 480, 3), classes=11),
-        "segnet-basic-photo": Network(segnet_basic, {"reduction": 3, "by_image": True},
+        "segnet-basic-photo": Network(segnet_basic, {"reduction": 2, "by_image": True},
                                       (360, 480, 3), 11),
         "segnet": Network(segnet, image_shape=(360, 480, 3), classes=11),
         **{f"fcn-{stride}s": Network(fcn, {"stride": stride}, (224, 224, 3), 21)
