@@ -18,7 +18,8 @@ SECTIONS = [
      LAYERS, layers.rows),
     ("Layers that Keras lacks, beside its nearest (bar: forward + backward at most 3.00)",
      LAYERS, lambda: layers.rows(layers.WITHOUT_TWIN, modes=("graph",)), layers.REASONS),
-    ("Other algorithms (no bar: im2col and toeplitz are for study, winners for memory)",
+    ("Other algorithms (no bar: im2col and toeplitz are for study, fft for large kernels, winners "
+     "for memory)",
      LAYERS, lambda: layers.rows(layers.ALGORITHMS)),
     ("Gradient checkers on planted bugs (the others' arithmetic over TensorFlow)",
      checkers.HEADER, checkers.rows),

@@ -65,6 +65,9 @@ ALGORITHMS = [
     ("Conv2D", {"filters": 32, "kernel_size": 3, "padding": "same", "algorithm": algorithm}, shape)
     for algorithm in ("im2col", "toeplitz")
     for shape in (SMALL, LARGE) if algorithm == "im2col" or shape == SMALL
+] + [
+    ("Conv2D", {"filters": 64, "kernel_size": 7, "padding": "same", "algorithm": "fft"}, shape)
+    for shape in ((2, 120, 160, 64), (16, 32, 32, 64))
 ] + [("MaxPooling2D", {"pool_size": 2, "algorithm": "winners"}, shape) for shape in (SMALL, LARGE)]
 
 

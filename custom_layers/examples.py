@@ -106,6 +106,8 @@ LAYERS = [
              algorithm="toeplitz"),
     _example("Conv2D", 2, 5, 6, 2, filters=2, kernel_size=2, dilation_rate=2, groups=2,
              algorithm="toeplitz"),
+    _example("Conv2D", 2, 7, 8, 4, filters=3, kernel_size=(3, 2), strides=2, padding="same",
+             algorithm="fft"),
     _example("MaxPooling2D", 2, 6, 8, 3),
     _example("MaxPooling2D", 2, 7, 9, 3, algorithm="winners"),
     _example("MaxPooling2D", 2, 7, 9, 3, pool_size=3, strides=2, padding="same"),

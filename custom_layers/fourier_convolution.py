@@ -48,9 +48,8 @@ def _spread(dy, strides, size):
     """The adjoint of taking every `strides` pixel of an image of `size`."""
     if tuple(strides) == (1, 1):
         return dy
-    (sh, sw), (n, oh, ow, c) = strides, dimensions(dy)
-    apart = tf.pad(dy[:, :, None, :, None], ((0, 0), (0, 0), (0, sh - 1), (0, 0), (0, sw - 1),
-                                             (0, 0)))
+    (sh, sw), (n, oh, ow, c), none = strides, dimensions(dy), (0, 0)
+    apart = tf.pad(dy[:, :, None, :, None], (none, none, (0, sh - 1), none, (0, sw - 1), none))
     return tf.slice(tf.reshape(apart, (n, oh * sh, ow * sw, c)), (0, 0, 0, 0), (n, *size, c))
 
 
@@ -178,15 +177,13 @@ def _join(tiles, axis, pixels, parts=1):
     shared = pixels - axis.step
     if not shared or isinstance(axis.count, int) and axis.count == 1:
         return tf.reshape(tiles, (-1, parts * axis.count * pixels, rest))
-    own = tf.reshape(tiles[:, :, :, :axis.step], (-1, parts, axis.count * axis.step, rest))
-    next_ = tf.pad(tiles[:, :, :, axis.step:],
-                   ((0, 0), (0, 0), (0, 0), (0, axis.step - shared), (0, 0)))
-    next_ = tf.reshape(next_, (-1, parts, axis.count * axis.step, rest))
-    before, after = (0, 0), (0, 0)
-    own = tf.pad(own, (before, after, (0, axis.step), (0, 0)))
-    next_ = tf.pad(next_, (before, after, (axis.step, 0), (0, 0)))
-    whole = (own + next_)[:, :, :axis.count * axis.step + shared]
-    return tf.reshape(whole, (-1, parts * (axis.count * axis.step + shared), rest))
+    own, over = tiles[:, :, :, :axis.step], tiles[:, :, :, axis.step:]
+    none, size = (0, 0), axis.count * axis.step
+    over = tf.pad(over, (none, none, none, (0, axis.step - shared), none))
+    own, over = (tf.reshape(t, (-1, parts, size, rest)) for t in (own, over))
+    whole = tf.pad(own, (none, none, (0, shared), none)) + tf.pad(
+        over, (none, none, (axis.step, 0), none))[:, :, :size + shared]
+    return tf.reshape(whole, (-1, parts * (size + shared), rest))
 
 
 class _Kernel:
