@@ -39,7 +39,7 @@ CASES = {
                     "--weight-decay 0.05 --epochs 45", "mean_iou", 0.52, 150),
     "camvid-segnet-basic-start": (f"{_SEGNET_BASIC}--image-size 240x320 --learning-rate 2e-3 "
                                   "--epochs 45", "mean_iou", None, None),
-    "camvid-segnet-basic": (f"{_SEGNET_BASIC}--learning-rate 1e-3 --epochs 21 "
+    "camvid-segnet-basic": (f"{_SEGNET_BASIC}--learning-rate 1e-3 --epochs 14 "
                             "--from camvid-segnet-basic-start", "mean_iou", 0.46, 150),
     "bccd-retinanet": (f"retinanet {_BCCD}--epochs 80", "map_50", 0.85, 120),
     "bccd-faster-rcnn": (f"faster-rcnn {_BCCD}--epochs 80", "map_50", 0.80, 120),
