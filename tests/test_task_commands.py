@@ -191,14 +191,18 @@ def test_the_page_says_what_it_cannot_answer(pages, task, body, said):
 
 
 def test_boxes_of_a_file_are_in_its_own_pixels(place):
-    """Files are stretched to the network's size, so that nothing of them is cut off."""
+    """Files are stretched to the network's size, so that nothing of them is cut off.
+
+    The best box of the one is among those of the other, whose pixels differ by rounding.
+    """
     served = serving.load(place / "saved_models" / "detect")
     with Image.open(next((place / "detect").glob("*.png"))) as image:
         own = served.answer(_png(image))["answer"]
         wide = served.answer(_png(image.resize((4 * image.width, 2 * image.height),
                                                Image.Resampling.NEAREST)))["answer"]
     assert own["count"] > 0
-    np.testing.assert_allclose(own["boxes"][0] * (4, 2, 4, 2), wide["boxes"][0], atol=8)
+    distances = np.abs(wide["boxes"][:wide["count"]] - own["boxes"][0] * (4, 2, 4, 2)).max(1)
+    assert distances.min() < 8, distances
     assert wide["boxes"][:wide["count"], 2].max() > 2 * 64
 
 
