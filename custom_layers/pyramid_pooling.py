@@ -3,7 +3,8 @@
 import tensorflow as tf
 
 from custom_layers.gradient import differentiable
-from custom_layers.regions import ImageLayer, scatter_rows
+from custom_layers.image_layer import ImageLayer
+from custom_layers.regions import scatter_rows
 from custom_layers.registration import register
 from custom_layers.windows import dimensions
 

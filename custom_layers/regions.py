@@ -1,10 +1,10 @@
 """Features of fixed size from regions of any size: RoI pooling, RoI align."""
 
-import keras
 import tensorflow as tf
 
-from custom_layers.checks import FLOAT, INTEGER, Checked, check_finite, check_kind
+from custom_layers.checks import FLOAT, INTEGER, check_finite, check_kind
 from custom_layers.gradient import differentiable
+from custom_layers.image_layer import ImageLayer
 from custom_layers.registration import register
 from custom_layers.smooth_pooling import widened
 from custom_layers.tracing import compiled_by_xla
@@ -237,32 +237,6 @@ def _arranged(y, rois):
     if rois.shape.rank == 2:
         return y
     return tf.reshape(y, (*dimensions(rois)[:2], *dimensions(y)[1:]))
-
-
-class ImageLayer(Checked, keras.layers.Layer):
-    """A layer over images in one of Keras's two data formats."""
-
-    def __init__(self, data_format=None, **kwargs):
-        super().__init__(**kwargs)
-        self.data_format = data_format or keras.config.image_data_format()
-        if self.data_format not in ("channels_last", "channels_first"):
-            raise ValueError(
-                "`data_format` must be 'channels_last' or 'channels_first'. "
-                f"Received: data_format={data_format}"
-            )
-
-    def get_config(self):
-        return {**super().get_config(), "data_format": self.data_format}
-
-    def image_shape(self, shape):
-        """(N, H, W, C) of a shape in the layer's format."""
-        if len(shape) != 4 or 0 in tuple(shape)[1:]:
-            raise ValueError(
-                f"Layer {self.name} takes images, four axes of which only the first may be "
-                f"empty. Received: inputs.shape={tuple(shape)}"
-            )
-        n, *image = shape
-        return (n, *image) if self.data_format == "channels_last" else (n, *image[1:], image[0])
 
 
 class _RegionLayer(ImageLayer):
