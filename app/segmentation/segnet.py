@@ -37,7 +37,7 @@ def segnet_basic(image_shape, classes, *, width=1.0, reduction=1, by_image=False
 
     With a `reduction` of 2 the network sees images of half of the sides, each pixel the mean of
     2x2, and its logits are enlarged by as much: a quarter of the arithmetic. Without a GPU all
-    convolutions but the first go by frequencies, in a third of the time.
+    convolutions but the first go by frequencies, in less than half of the time.
 
     Source: Badrinarayanan, Kendall, Cipolla, SegNet, TPAMI 2017, section 4.1. Departs from it:
     images are normalised by mean and deviation in place of their local contrast; those of all
@@ -88,6 +88,6 @@ class _Parts:
 
 
 def _algorithm(kernel, channels):
-    """The quickest for kernels of 3x3 or 7x7; measured by `python -m benchmarks`."""
+    """The quickest for kernels of 3x3 or 7x7 on large maps (benchmarks/RESULTS.md)."""
     large = kernel > 3 and channels > 3
     return "fft" if large and not tf.config.list_physical_devices("GPU") else "native"
