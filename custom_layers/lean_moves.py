@@ -88,8 +88,9 @@ def _crop(x, *, sides):
 
 @kinds("RoIAlign")
 def _(layer, training):
-    """Of the pixels it is linear; what it computes again costs a few per cent of what reads it."""
-    return [Pair(functools.partial(roi_align.pair, **layer.settings), reads="", stock="")]
+    """It is linear in the pixels, but dear: 16 of them a result."""
+    return [Pair(functools.partial(roi_align.pair, **layer.settings), reads="", stock="",
+                 cheap=False)]
 
 
 @kinds("Flatten")

@@ -98,7 +98,8 @@ def test_a_budget_that_cannot_be_kept_says_what_can():
         lean(model, budget=1e-9).plan
 
 
-@pytest.mark.parametrize("name", ["residual units", "a chain of concatenations"])
+@pytest.mark.parametrize("name", ["residual units", "a chain of concatenations",
+                                  "unpooling by winners", "regions of interest"])
 def test_within_a_budget_the_gradients_are_stock_s(name):
     with precision("float64"):
         place, outputs = CASES[name]()
