@@ -47,6 +47,7 @@ def load_data(run):
     """The data of a run, as they were when it was trained."""
     data = find_task(run.config.task).load(**run.config.data_arguments())
     if data.fingerprint != run.config.fingerprint:
+        _check_same_classes(run, data)
         console.note(f"{run.config.data} has changed since run '{run.name}' was trained: "
                      "its test part may hold images that the model was trained on.")
     return data
@@ -103,7 +104,7 @@ def evaluate(name, source, views=None):
             finish(run, data, model, evaluation)
     else:
         arguments = {**run.config.data_arguments(), "source": source,
-                     "image_size": model.inputs[0].shape[1:3]}
+                     "image_size": task.image_shape(model)[:2]}
         data = task.load(**arguments)
         _check_same_classes(run, data)
         evaluation = task.evaluate(seen, data.test, data)
@@ -112,14 +113,17 @@ def evaluate(name, source, views=None):
 
 def _check_same_classes(run, data):
     metrics = run.path / "metrics.json"
-    if not metrics.exists():
-        return
-    expected = [row["name"] for row in read_json(metrics)["test"].get("classes", ())]
+    expected = read_json(metrics).get("class_names") if metrics.exists() else None
     if expected and list(data.class_names) != expected:
-        raise HandgradError(
-            f"Run '{run.name}' tells apart the classes {', '.join(expected)}. "
-            f"Received: {', '.join(data.class_names)}, in {data.name}"
-        )
+        what = "has learned the words" if data.counted == "words" else "tells apart the classes"
+        raise HandgradError(f"Run '{run.name}' {what} {_first(expected)}. "
+                            f"Received: {_first(data.class_names)}, in {data.name}")
+
+
+def _first(names, most=12):
+    """The first names, and how many more there are."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def export(name, model_name, to, *, format="savedmodel", dtype="float32", with_activations=False):

@@ -243,12 +243,6 @@ def _check_classes(found):
                 f"The labels of the {name} part of {found.origin} must be 0 .. {classes - 1}, for "
                 f"its {classes} classes. Received: {split.labels[outside[0]]} at {outside[0]}"
             )
-        if split.images.shape[1:] != found.train.images.shape[1:]:
-            raise HandgradError(
-                f"The images of the {name} part of {found.origin} must have the shape of the "
-                f"training images, {found.train.images.shape[1:]}. "
-                f"Received: {split.images.shape[1:]}"
-            )
     counts = np.bincount(found.train.labels, minlength=classes)
     if not counts.all():
         missing = found.class_names[int(counts.argmin())]

@@ -56,14 +56,31 @@ def decode(file, size, channels):
 
     `size` is (height, width), or None for the image's own.
     """
+    image = _opened(file, channels)
+    size = size or (image.height, image.width)
+    return _fit(image, size).reshape(*size, channels)
+
+
+def decode_whole(file, size, channels):
+    """(the image in `file`, stretched so that nothing of it is cut off, its own (height, width)).
+
+    The arguments are those of `decode`.
+    """
+    image = _opened(file, channels)
+    own = image.height, image.width
+    size = size or own
+    pixels = image.resize(size[::-1], Image.Resampling.BILINEAR)
+    return np.asarray(pixels).reshape(*size, channels), own
+
+
+def _opened(file, channels):
+    """The image in `file` as Pillow's, grey or of three colours, one byte each."""
     file = io.BytesIO(file) if isinstance(file, bytes) else file
     with Image.open(file, formats=FORMATS) as image:
         if image.mode.startswith("I"):
             # Pillow would clip 16-bit values at 255.
             image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-        image = image.convert("L" if channels == 1 else "RGB")
-        size = size or (image.height, image.width)
-        return _fit(image, size).reshape(*size, channels)
+        return image.convert("L" if channels == 1 else "RGB")
 
 
 def decode_mask(file, size):
@@ -76,8 +93,9 @@ def decode_mask(file, size):
         if image.mode not in ("L", "P", "1"):
             raise ValueError("a mask must hold one byte a pixel, its class. "
                              f"Received: {image.mode}")
-        mask = image.convert("L") if image.mode == "1" else image
-        return _fit(mask, size, Image.Resampling.NEAREST)
+        if image.mode == "1":  # which Pillow would make 0 and 255
+            image = Image.fromarray(np.asarray(image, np.uint8))
+        return _fit(image, size, Image.Resampling.NEAREST)
 
 
 def attempt(function, items, description):

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 import keras
 
 from app.errors import unknown
+from app.transfer import last_layers
 
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
@@ -24,12 +25,5 @@ def precision(policy):
 
 def widen_outputs(model):
     """Makes the head compute in float32, from its last weights on: bfloat16 has three digits."""
-    for output in model.outputs:
-        _widen(output._keras_history.operation)
-
-
-def _widen(layer):
-    layer.dtype_policy = "float32"
-    if not layer.weights:
-        for before in keras.tree.flatten(layer.input):
-            _widen(before._keras_history.operation)
+    for layer in last_layers(model):
+        layer.dtype_policy = "float32"

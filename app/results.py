@@ -23,6 +23,7 @@ def finish(run, data, model, evaluation, exported=None):
     exported, spent, before = exported or exported_before(run), seconds(run), trials(run)
     write_json(run.path / "metrics.json", {
         "test": evaluation.as_dict(),
+        "class_names": list(data.class_names),
         "parameters": trainable_parameters(model),
         "seconds": spent,
         "exported": str(exported.resolve()) if exported else None,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.model_selection import train_test_split
 
-from app.errors import HandgradError
+from app.errors import HandgradError, UsageError
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +63,7 @@ def divide(source, *, validation, test, seed):
     part. The cut is stratified (each class has its share in each part), a function of `seed`
     alone, and keeps the images in their order.
     """
+    _check_shapes(source)
     total = len(source.train)
     rest, tested, validated = np.arange(total), source.test, source.validation
     if tested is None:
@@ -81,6 +82,7 @@ def divide_evenly(source, *, seed, fraction=0.15):
 
     What it does not divide itself is cut from its training part by the seed, this fraction each.
     """
+    _check_shapes(source)
     found, left = dict(source.parts), np.arange(len(source.train))
     missing = [part for part in ("test", "validation") if part not in found]
     count = round(fraction * len(left))
@@ -92,6 +94,22 @@ def divide_evenly(source, *, seed, fraction=0.15):
         found[part] = source.train.take(np.sort(order[i * count:(i + 1) * count]))
     train = source.train.take(np.sort(order[len(missing) * count:])) if missing else source.train
     return train, found["validation"], found["test"]
+
+
+def check_all_are_used(skip_corrupt):
+    """Of images with more than a class no file is left out: what is broken is an error."""
+    if skip_corrupt:
+        raise UsageError("--skip-corrupt is for classification: of the images of other tasks none "
+                         "is left out. Received: --skip-corrupt")
+
+
+def _check_shapes(source):
+    expected = source.train.images.shape[1:]
+    for name, part in source.parts.items():
+        if part.images.shape[1:] != expected:
+            raise HandgradError(
+                f"The images of the {name} part of {source.origin} must have the shape of the "
+                f"training images, {expected}. Received: {part.images.shape[1:]}")
 
 
 def _cut(indices, name, fraction, count, source, seed):

@@ -16,7 +16,7 @@ from app.runs import Run, replacing
 from app.schedules import learning_rate
 from app.state import read_state, write_state
 from app.tasks import find_task
-from app.transfer import head_of, statistics_of, transfer
+from app.transfer import statistics_of, transfer
 from custom_layers.lean_storage import SAVES
 
 
@@ -37,12 +37,13 @@ def new_model(config, data):
             weight_decay=0.0 if decoupled else config.weight_decay, **config.sizes,
         )
     if config.precision != "float32":
-        widen_outputs(model)
+        for part in task.parts(model):
+            widen_outputs(part)
     if source:
-        transfer(model, source, freeze=config.freeze)
+        transfer(model, source, head=task.head(model), freeze=config.freeze)
     rate = learning_rate(config.schedule, config.learning_rate, config.epochs,
                          steps(train, batch_size(config, train)), config.warmup)
-    head = head_of(model) if config.head_learning_rate else ()
+    head = task.head(model) if config.head_learning_rate else ()
     return task.compile(model, config.model, optimizer=config.optimizer, learning_rate=rate,
                         **of_loss,
                         label_smoothing=config.label_smoothing, ema=config.ema,

@@ -1,5 +1,7 @@
 """Fine-tuning: a trained trunk under a new head."""
 
+import keras
+
 from app.errors import UsageError
 from app.whitening import way_of
 
@@ -8,14 +10,21 @@ AS_PUBLISHED = "as_published"
 
 
 def head_of(model):
-    """The names of the layers that depend on the classes: of each output the last with weights."""
-    found = []
-    for output in model.outputs:
-        layer = output._keras_history.operation
-        while not layer.weights:
-            layer = layer.input._keras_history.operation
-        found.append(layer.name)
-    return found
+    """The names of the layers that depend on the classes: the last with weights on each way."""
+    return [layer.name for layer in last_layers(model) if layer.weights]
+
+
+def last_layers(model):
+    """The layers from the outputs back to the last with weights, on each way."""
+    found, ahead = {}, [output._keras_history.operation for output in model.outputs]
+    for layer in ahead:  # which grows
+        if layer in found or isinstance(layer, keras.layers.InputLayer):
+            continue
+        found[layer] = True
+        if not layer.weights:
+            ahead += [x._keras_history.operation
+                      for node in layer._inbound_nodes for x in node.input_tensors]
+    return list(found)
 
 
 def statistics_of(model):
@@ -27,17 +36,21 @@ def statistics_of(model):
             return layer.mean.numpy().ravel(), layer.variance.numpy().ravel() ** 0.5
         if layer.name == AS_PUBLISHED:
             return AS_PUBLISHED
+        if hasattr(layer, "layers"):  # a trunk
+            return statistics_of(layer)
     return way_of(model)
 
 
-def transfer(model, source, *, freeze=0):
+def transfer(model, source, *, head=None, freeze=0):
     """Gives `model` the weights of the trained `source`, but for its head; freezes first layers.
+
+    head: the names of the layers that keep their own, by default those of `head_of`.
 
     Raises:
         UsageError: where the trunks differ, naming the first layer that does; where there are
             not as many layers as are to be frozen.
     """
-    head = head_of(model)
+    head = head_of(model) if head is None else head
     trunk = [layer for layer in model.layers if layer.weights and layer.name not in head]
     if not 0 <= freeze <= len(trunk):
         raise UsageError(f"--freeze must be 0 to {len(trunk)}, the layers with weights below the "

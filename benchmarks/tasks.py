@@ -67,8 +67,8 @@ def lean_figures():
             examples = find_task(task).examples(model, network)
             batch = (x, y) if examples is None else examples(x, y)
             if mode == "lean":
-                parts = [model] if task != "generate" else [model.generator, model.discriminator]
-                reports = [memory_report(part, batch_size=size) for part in parts]
+                reports = [memory_report(part, batch_size=size)
+                           for part in find_task(task).parts(model)]
                 kept = {"stock_kept": sum(report.stock for report in reports),
                         "lean_kept": sum(report.lean for report in reports)}
                 model = find_task(task).lean(model)

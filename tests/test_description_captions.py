@@ -7,7 +7,9 @@ import pytest
 from PIL import Image
 
 from app.description.captions import FLICKR_TOKENS, read_coco, read_flickr8k
+from app.description.data import load
 from app.errors import HandgradError
+from app.split import join
 
 LINES = ["b.png#0\tTwo dogs .", "b.png#1\tDogs play .", "a.png#0\tA cat .", "", "c#1.png#0\tRain ."]
 
@@ -49,6 +51,19 @@ def test_flickr8k_s_lists_divide_it_and_leave_out_what_no_list_has(folder):
             for part, indices in found.parts.items()} == {
         "train": ["A cat ."], "validation": ["Two dogs ."]}
     assert len(found.images) == 2
+
+
+def test_without_a_list_to_train_on_flickr8k_trains_on_the_rest(folder):
+    found = flickr(folder, dev=["b.png"], test=["a.png"])
+    assert {part: [found.sentences[i][0] for i in indices]
+            for part, indices in found.parts.items()} == {
+        "train": ["Rain ."], "validation": ["Two dogs ."], "test": ["A cat ."]}
+
+
+def test_parts_can_be_joined_whatever_sentences_an_image_has(folder):
+    flickr(folder, train=["a.png"], dev=["b.png"], test=["c#1.png"])
+    data = load(str(folder))
+    assert join(data.train, data.validation).labels.shape == (2, 2, 4)
 
 
 def test_coco(folder):

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from app.description.decoding import Decoder, sentences
 from app.description.nic import SentenceAccuracy, nic
-from app.description.vocabulary import END, PAD, SPECIALS, START
+from app.description.vocabulary import END, PAD, SPECIALS, START, UNKNOWN
 from custom_layers import Flatten
 
 WORDS, LENGTH = 6, 5
@@ -33,9 +33,14 @@ def images():
 
 
 def forced(model, images, said):
-    """log probabilities (N, T-1, words) of the token that follows each of `said`'s beginnings."""
+    """log probabilities (N, T-1, words) of the token that follows each of `said`'s beginnings.
+
+    The unknown word has none: it is never said.
+    """
     before = np.concatenate([np.full((len(said), 1), START), said[:, :-1]], 1)
-    return tf.nn.log_softmax(model([images, before])).numpy()
+    found = tf.nn.log_softmax(model([images, before])).numpy()
+    found[..., UNKNOWN] = -np.inf
+    return found
 
 
 def score(model, images, said):

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.description.vocabulary import SPECIALS, decode, encode, longest, tokens, vocabulary
+from app.description.vocabulary import SPECIALS, encode, longest, tokens, vocabulary, words_of
 from app.errors import HandgradError
 
 CAPTIONS = [["A dog runs.", "The dog!"], ["A cat; a DOG."]]
@@ -46,12 +46,12 @@ def test_longer_sentences_are_cut_off_and_still_end():
 
 def test_decoding_stops_at_the_end():
     words = vocabulary(CAPTIONS)
-    assert decode(np.array([1, 4, 3, 5, 2, 6, 0]), words) == "a <unknown> dog"
-    assert decode([0, 0], words) == ""
+    assert words_of(np.array([1, 4, 3, 5, 2, 6, 0]), words) == ["a", "<unknown>", "dog"]
+    assert words_of([0, 0], words) == []
 
 
 @given(st.lists(st.lists(st.sampled_from("a cat dog the".split()), max_size=5), min_size=1))
 def test_what_is_encoded_is_decoded(sentences):
     captions = [[" ".join(words)] for words in sentences]
     words = (*SPECIALS, "a", "cat", "dog", "the")
-    assert [[decode(row, words)] for row, in encode(captions, words)] == captions
+    assert [words_of(row, words) for row, in encode(captions, words)] == sentences

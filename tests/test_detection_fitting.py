@@ -66,11 +66,6 @@ def test_the_task_fits_to_the_training_part():
     assert detector_of(network) == DETECTORS["ssd"].fitted(box_sides(labels), (64, 64, 1))
 
 
-def test_a_network_without_settings_has_the_usual_detector():
-    plain = keras.Sequential([keras.Input((64, 64, 1)), keras.layers.Flatten()], name="ssd")
-    assert detector_of(plain) == DETECTORS["ssd"]
-
-
 def test_a_training_part_without_boxes_is_said():
     part = Split(np.zeros((2, 64, 64, 1), np.uint8), np.full((2, 3, 5), -1, np.float32))
     data = SimpleNamespace(train=part, image_shape=(64, 64, 1), class_names=("a", "b"), name="no")

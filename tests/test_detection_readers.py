@@ -9,8 +9,10 @@ from PIL import Image
 
 from app.detection.annotations import check_labels
 from app.detection.coco import read_coco
+from app.detection.data import load
 from app.detection.voc import BCCD, read_voc
 from app.errors import HandgradError
+from app.split import join
 
 OBJECT = ("<object><name>{}</name><bndbox><xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax>"
           "<ymax>{}</ymax></bndbox></object>")
@@ -89,6 +91,34 @@ def test_what_rounding_leaves_over_is_cut(voc):
     folder, xml = voc
     xml("a", ("cell", 0, 1, 41, 30))
     np.testing.assert_array_equal(read_voc(folder).train.labels[0, 0], [0, 0, 40, 30, 0])
+
+
+def test_a_box_in_the_cut_margin_alone_is_outside(voc):
+    folder, xml = voc
+    xml("a", ("cell", 41, 1, 41, 30))
+    with pytest.raises(HandgradError, match="must lie inside its image of 40x30 pixels"):
+        read_voc(folder)
+
+
+def test_parts_can_be_joined_and_have_one_image_size(voc, tmp_path):
+    """One has two boxes on an image, the other has none."""
+    folder, xml = voc
+    xml("a", ("cell", 5, 10, 24, 19), ("cell", 1, 1, 4, 5))
+    (folder / "ImageSets" / "Main" / "train.txt").write_text("b\nb\n")
+    (folder / "ImageSets" / "Main" / "val.txt").write_text("a\n")
+    data = load(str(folder))
+    both = join(data.train, data.validation)
+    np.testing.assert_array_equal(both.labels[..., 4], [[-1, -1], [-1, -1], [0, 0]])
+    picture(folder / "JPEGImages" / "a.jpg", size=(41, 30))
+    with pytest.raises(HandgradError, match=r"validation part .* must have the shape of the "
+                                            r"training images, \(30, 40, 3\)"):
+        load(str(folder))
+
+
+def test_sixteen_bits_become_eight(voc):
+    deep = np.full((30, 40), 40_000, np.uint16)
+    Image.fromarray(deep).save(voc[0] / "JPEGImages" / "b.jpg", format="PNG")
+    assert (read_voc(voc[0]).train.images[1] == 40_000 >> 8).all()
 
 
 def test_missing_and_broken_files_of_voc(voc):

@@ -39,6 +39,18 @@ def test_a_network_of_masks_goes_on_at_another_size_of_its_images():
                                   small.get_layer("deconv1_1").get_weights()[0])
 
 
+@pytest.mark.parametrize("task, name, settings", [
+    ("segment", "unet", {}), ("segment", "fcn-8s", {"width": 1 / 64}), ("describe", "nic", {
+        "length": 6, "width": 1 / 16}),
+    *(("detect", name, {"width": 1 / 16}) for name in find_task("detect").networks)])
+def test_the_head_is_all_that_depends_on_the_classes(task, name, settings):
+    task = find_task(task)
+    source, model = (build(name, (64, 64, 1), classes, task.networks, **settings,
+                           statistics=([0.4], [0.2])) for classes in (5, 7))
+    transfer(model, source, head=task.head(model))
+    assert statistics_of(source)[0] == pytest.approx([0.4])
+
+
 def test_the_first_layers_stay():
     model = network(classes=5)
     transfer(model, network(seed=1), freeze=2)

@@ -2,8 +2,8 @@
 
 Flickr8k: a folder of images, and a file of lines `image.jpg#0<TAB>A sentence.`; lists of files
 `Flickr_8k.trainImages.txt`, `...devImages.txt`, `...testImages.txt` divide it, where they lie
-beside that file. COCO: a JSON file with `images` (id, file_name) and `annotations` (image_id,
-caption), and a folder of images.
+beside that file; without the first, what the others do not name is the training part. COCO: a JSON
+file with `images` (id, file_name) and `annotations` (image_id, caption), and a folder of images.
 """
 
 import json
@@ -59,6 +59,9 @@ def read_flickr8k(folder, captions=FLICKR_TOKENS, *, size=None):
         if missing := next((name for name in names if name not in sentences), None):
             raise HandgradError(f"{path} must have a sentence for each image of the {part} part. "
                                 f"Received: none for '{missing}'")
+    if listed and "train" not in listed:
+        others = {name for names in listed.values() for name in names}
+        listed["train"] = [name for name in sentences if name not in others]
     if listed:  # the list of all captions has images that no part has
         kept = {name for names in listed.values() for name in names}
         sentences = {name: said for name, said in sentences.items() if name in kept}

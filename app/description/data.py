@@ -11,7 +11,7 @@ from app.description.scenes import SIDE, compose
 from app.description.vocabulary import encode, longest, vocabulary
 from app.errors import UsageError, unknown
 from app.sources import DataSet
-from app.split import Source, Split, divide_evenly
+from app.split import Source, Split, check_all_are_used, divide_evenly
 
 RARE = 5  # words that occur less often in a large data set are unknown
 LARGE = 5000  # sentences
@@ -36,6 +36,7 @@ def load(source, *, image_size=None, seed=0, skip_corrupt=False):
 
     The words are those of the training sentences.
     """
+    check_all_are_used(skip_corrupt)
     size = images.parse_size(image_size)
     if source in DATA_SETS:
         pictures, sentences = DATA_SETS[source].read(size, seed)
@@ -46,8 +47,9 @@ def load(source, *, image_size=None, seed=0, skip_corrupt=False):
         name, origin = path.resolve().name, str(path)
     said = sentences["train"]
     words = vocabulary(said, RARE if sum(map(len, said)) >= LARGE else 1)
-    length = longest([s for part in sentences.values() for s in part])
-    parts = {part: Split(pictures[part], encode(sentences[part], words, length), files[part])
+    captions = [of_image for part in sentences.values() for of_image in part]
+    length, most = longest(captions), max(map(len, captions))
+    parts = {part: Split(pictures[part], encode(sentences[part], words, length, most), files[part])
              for part in ("train", "validation", "test")}
     return Data(name, words, *parts.values(), origin=origin, counted="words", count=count_words)
 

@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from app.description.vocabulary import END, PAD, SPECIALS, START
+from app.description.vocabulary import END, PAD, SPECIALS, START, UNKNOWN
 from custom_layers.lstm import lstm
 from custom_layers.windows import dimensions
 
@@ -13,7 +13,7 @@ class Decoder:
 
     At most T-1 steps are taken, fewer where all sentences have ended, in one loop of fixed shapes
     that XLA can compile. After its end (or padding, which no training sentence teaches) a sentence
-    goes on with padding, at no cost in probability.
+    goes on with padding, at no cost in probability. That a word is unknown is never said.
 
     Args:
         model: what `nic` made.
@@ -104,7 +104,9 @@ class Decoder:
         *state, likely = state
         h, c = self._read(self._embed(token[:, None]), *state)
         scores = tf.nn.log_softmax(tf.cast(self._logits(h) + likely, tf.float32))
-        padding = tf.where(tf.range(self.words) == PAD, 0.0, float("-inf"))
+        words = tf.range(self.words)
+        scores = tf.where(words == UNKNOWN, float("-inf"), scores)
+        padding = tf.where(words == PAD, 0.0, float("-inf"))
         return tf.where(_ended(token)[:, None], padding, scores), (h, c, likely)
 
 

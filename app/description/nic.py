@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from app.description.vocabulary import PAD
+from app.description.vocabulary import PAD, UNKNOWN
 from app.models.common import decay, scaled, start, weights as initial
 from app.models.trunks import SMALL, check_weights, trunk_of
 from custom_layers import (LSTM, Add, BatchNormalization, Concatenate, Conv2D, Dense, Dropout,
@@ -124,7 +124,7 @@ def masked_loss(label_smoothing=0.0):
 
 @register
 class TokenAccuracy(keras.metrics.Mean):
-    """The share of tokens, padding left out, to which the largest logit belongs."""
+    """The share of tokens, padding left out, that are the likeliest word; the unknown is none."""
 
     def __init__(self, name="token_accuracy", dtype=None):
         super().__init__(name, dtype)
@@ -152,6 +152,8 @@ class SentenceAccuracy(keras.metrics.Mean):
 
 
 def _compare(y_true, y_pred):
-    """(where the largest logit is the target's, where the target is no padding), (N, T) each."""
+    """(where the likeliest word is the target's, where the target is no padding), (N, T) each."""
     y_true = tf.cast(y_true, tf.int32)
-    return tf.argmax(y_pred, -1, tf.int32) == y_true, y_true != PAD
+    unknown = tf.range(y_pred.shape[-1]) == UNKNOWN
+    known = tf.where(unknown, tf.cast(float("-inf"), y_pred.dtype), y_pred)
+    return tf.argmax(known, -1, tf.int32) == y_true, y_true != PAD

@@ -45,7 +45,7 @@ def longest(captions):
     return 2 + max((len(tokens(s)) for sentences in captions for s in sentences), default=0)
 
 
-def encode(captions, words, length=None):
+def encode(captions, words, length=None, most=None):
     """Token ids (N, K, T) int32: start, words, end, padding; images with fewer than K sentences
     are filled up with sentences of padding.
 
@@ -53,10 +53,11 @@ def encode(captions, words, length=None):
         captions: the sentences of each image.
         words: the vocabulary. A word that it lacks becomes `UNKNOWN`.
         length: T, by default that of the longest sentence. Words beyond it are cut off.
+        most: K, by default the most sentences of an image.
     """
-    length = length or longest(captions)
+    length, most = length or longest(captions), most or max(map(len, captions), default=0)
     ids = {word: i for i, word in enumerate(words)}
-    encoded = np.full((len(captions), max(map(len, captions), default=0), length), PAD, np.int32)
+    encoded = np.full((len(captions), most, length), PAD, np.int32)
     for of_image, sentences in zip(encoded, captions):
         for row, sentence in zip(of_image, sentences):
             found = [ids.get(word, UNKNOWN) for word in tokens(sentence)][:length - 2]
@@ -69,8 +70,3 @@ def words_of(ids, words):
     ids = [int(i) for i in ids]
     ids = ids[:ids.index(END)] if END in ids else ids
     return [words[i] for i in ids if i not in (PAD, START)]
-
-
-def decode(ids, words):
-    """The sentence of token ids (T,)."""
-    return " ".join(words_of(ids, words))

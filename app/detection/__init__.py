@@ -6,7 +6,7 @@ from app.detection.fast_rcnn import FastRCNN, SPPNet
 from app.detection.faster_rcnn import FasterRCNN
 from app.detection.rcnn import RCNN
 from app.detection.retinanet import RetinaNet
-from app.detection.settings import settings_of
+from app.detection.settings import Settings
 from app.detection.ssd import SSD
 from app.detection.yolo import YOLO1
 from app.detection.yolo_anchors import YOLO2, YOLO3
@@ -23,4 +23,5 @@ DETECTORS = {
 
 def detector_of(network):
     """The detector that a network was built by, with the settings that it has."""
-    return replace(DETECTORS[network.name], **settings_of(network))
+    kept = next(layer for layer in network.layers if isinstance(layer, Settings))
+    return replace(DETECTORS[kept.detector], **kept.settings)

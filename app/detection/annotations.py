@@ -1,7 +1,8 @@
 """From what annotation files say to the labels of a data part: one array, in the pixels it has."""
 
+from dataclasses import replace
+
 import numpy as np
-from PIL import Image
 
 from app import images as image_files
 from app.detection.boxes import NO_OBJECT
@@ -20,12 +21,7 @@ def loaded(files, annotated, names, size, channels=3):
         size: (height, width), or None for the size that all files have.
     """
     def read(file):
-        with Image.open(file, formats=image_files.FORMATS) as image:
-            pixels = image.convert("L" if channels == 1 else "RGB")
-            own = image.height, image.width
-        target = size or own
-        pixels = pixels.resize(target[::-1], Image.Resampling.BILINEAR)
-        return np.asarray(pixels).reshape(*target, channels), own
+        return image_files.decode_whole(file, size, channels)
 
     if size:
         image_files.check_memory(len(files), size, channels)
@@ -57,16 +53,29 @@ def checked(rows, height, width, name):
     What stands over by a pixel or less, as rounding leaves it, is cut.
     """
     rows = np.asarray(rows, float)
-    for x1, y1, x2, y2, _ in rows:
-        box = f"({x1:g}, {y1:g}, {x2:g}, {y2:g})"
-        if not (x1 < x2 and y1 < y2):
-            raise HandgradError(f"{name}: a box must have an area. "
-                                f"Received: {box}, of the corners (x1, y1, x2, y2)")
-        if min(x1, y1) < -1 or x2 > width + 1 or y2 > height + 1:
+    inside = rows[:, :4].clip(0, [width, height] * 2)
+    for box, cut in zip(rows[:, :4], inside):
+        corners = ", ".join(f"{side:g}" for side in box)
+        received = f"Received: ({corners}), of the corners (x1, y1, x2, y2)"
+        if not (box[:2] < box[2:]).all():
+            raise HandgradError(f"{name}: a box must have an area. {received}")
+        if np.abs(box - cut).max() > 1 or not (cut[:2] < cut[2:]).all():
             raise HandgradError(f"{name}: a box must lie inside its image of {width}x{height} "
-                                f"pixels. Received: {box}, of the corners (x1, y1, x2, y2)")
-    rows[:, :4] = rows[:, :4].clip(0, [width, height] * 2)
+                                f"pixels. {received}")
+    rows[:, :4] = inside
     return rows
+
+
+def same_rows(source):
+    """A `Source` whose parts have labels (N, M, 5) of the same M, so that they can be joined."""
+    most = max(part.labels.shape[1] for part in source.parts.values())
+    parts = {}
+    for name, part in source.parts.items():
+        labels = np.zeros((len(part), most, 5), np.float32)
+        labels[..., 4] = NO_OBJECT
+        labels[:, :part.labels.shape[1]] = part.labels
+        parts[name] = replace(part, labels=labels)
+    return replace(source, **parts)
 
 
 def check_labels(labels, classes, origin):

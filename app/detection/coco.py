@@ -28,11 +28,23 @@ def read_coco(path, *, image_size=None):
     path = Path(path)
     files = {"train": path} if path.is_file() else _parts(path)
     parsed = {part: _parsed(file) for part, file in files.items()}
-    categories = {c["id"]: c["name"] for found in parsed.values() for c in found["categories"]}
+    categories = _categories(path, parsed)
     order = {identity: i for i, identity in enumerate(sorted(categories))}
     parts = {part: _split(files[part], found, order, image_size)
              for part, found in parsed.items()}
     return Source(str(path), tuple(categories[identity] for identity in order), **parts)
+
+
+def _categories(path, parsed):
+    """{id: name} of the categories of all parts, each of which must have one name."""
+    categories = {}
+    for part, found in parsed.items():
+        for identity, name in found["categories"].items():
+            if categories.setdefault(identity, name) != name:
+                raise HandgradError(f"{path}: the category {identity} must have one name. "
+                                    f"Received: {categories[identity]}, and {name} in its {part} "
+                                    "part")
+    return categories
 
 
 def _parts(path):
@@ -53,7 +65,7 @@ def _parts(path):
 def _parsed(file):
     try:
         found = json.loads(file.read_text())
-        categories = [{"id": int(c["id"]), "name": str(c["name"])} for c in found["categories"]]
+        categories = {int(c["id"]): str(c["name"]) for c in found["categories"]}
         images = {i["id"]: i["file_name"] for i in found["images"]}
         boxes = [(a["image_id"], a["category_id"], tuple(map(float, a["bbox"])))
                  for a in found["annotations"] if not a.get("iscrowd")]

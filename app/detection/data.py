@@ -6,13 +6,13 @@ import numpy as np
 
 from app import images, scenes
 from app.data import Data
-from app.detection.annotations import check_labels
+from app.detection.annotations import check_labels, same_rows
 from app.detection.boxes import NO_OBJECT
 from app.detection.coco import read_coco
 from app.detection.voc import BCCD, read_voc
 from app.errors import UsageError, unknown
 from app.sources import DIGITS, DataSet, archive
-from app.split import divide_evenly
+from app.split import check_all_are_used, divide_evenly
 
 
 def digit_scenes(size, seed):
@@ -43,12 +43,14 @@ DATA_SETS = {
 
 def load(source, *, image_size=None, seed=0, skip_corrupt=False):
     """The `Data` of a name or a path; labels are float32 (N, M, 5): x1, y1, x2, y2, class."""
+    check_all_are_used(skip_corrupt)
     size = images.parse_size(image_size)
     if source in DATA_SETS:
         found, name = DATA_SETS[source].read(size, seed), source
     else:
         path = Path(source).expanduser()
         found, name = _read(path, source, size), path.resolve().name
+    found = same_rows(found)
     for part in found.parts.values():
         check_labels(part.labels, len(found.class_names), found.origin)
     return Data(name, found.class_names, *divide_evenly(found, seed=seed), origin=found.origin,

@@ -1,4 +1,8 @@
-"""How good detections are: average precision as COCO and Pascal VOC compute it."""
+"""How good detections are: average precision as COCO computes it.
+
+Of every object: there are none that count neither way, as COCO's crowds and Pascal VOC's
+`difficult` ones do.
+"""
 
 import contextlib
 import io

@@ -35,8 +35,3 @@ def model(detector, images, outputs):
                if f.name != "name" and getattr(detector, f.name) != getattr(usual, f.name)}
     kept = Settings(detector.name, changed, name="predictions")(outputs)
     return keras.Model(images, kept, name=detector.name)
-
-
-def settings_of(network):
-    """The settings that the detector of a network has; {}: the usual ones."""
-    return next((layer.settings for layer in network.layers if isinstance(layer, Settings)), {})

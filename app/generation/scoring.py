@@ -68,11 +68,13 @@ class Generated:
 def classifier(train):
     """A LeNet-5 trained on a part of the data, the same for the same part; once in a process."""
     if id(train) not in _CLASSIFIERS:
-        part = train.take(np.arange(min(MOST, len(train))))
+        # By chance, for a source may hold its images class by class.
+        chosen = np.random.default_rng(0).choice(len(train), min(MOST, len(train)), replace=False)
+        part = train.take(np.sort(chosen))
         with _seeded(0):
             epochs = -(-SEEN // len(part))
             mean, std = part.images.mean() / 255, part.images.std() / 255
-            model = build("lenet5", part.images.shape[1:], int(part.labels.max()) + 1,
+            model = build("lenet5", part.images.shape[1:], int(train.labels.max()) + 1,
                           statistics=([mean], [std]))
             compile_model(model)
             model.fit(batches(part, 64, epochs=epochs, shuffle_seed=0), epochs=epochs,
@@ -83,7 +85,10 @@ def classifier(train):
 
 @contextmanager
 def _seeded(seed):
-    """First weights that follow from a seed, whatever was drawn before; who draws after goes on."""
+    """First weights that follow from a seed. Those of layers that are made after go on as before.
+
+    Keras draws a layer's seed from Python's own generator, which alone is put back.
+    """
     before = random.getstate()
     keras.utils.set_random_seed(seed)
     try:

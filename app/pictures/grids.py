@@ -1,34 +1,14 @@
 """Pictures of what a generator draws: a grid of samples, and ways from one noise to another."""
 
 import numpy as np
-from matplotlib.figure import Figure
-
-from app.drawing import styled
 
 GAP = 1  # pixels between images
-
-
-@styled
-def samples(images, columns=10):
-    """Images (N, H, W, C) in [0, 1] in a grid, row by row; a last row that is not full is white."""
-    return _figure(_tiles(images, columns))
 
 
 def tiled(images, columns=6):
     """Images uint8 (N, H, W, C) in a grid, as one picture (rows * H, columns * W, C)."""
     tiles = _tiles(images.astype(np.float32) / 255, columns)
     return np.rint(255 * _picture(tiles)).astype(np.uint8)
-
-
-@styled
-def interpolations(generate, first, last, steps=10):
-    """What a generator draws on the way from each of the noises `first` to its one of `last`.
-
-    generate: noise (N, Z) -> images (N, H, W, C) in [0, 1]. first, last: (rows, Z).
-    """
-    way = slerp(first, last, steps)
-    images = np.asarray(generate(way.reshape(-1, way.shape[-1])))
-    return _figure(images.reshape(*way.shape[:2], *images.shape[1:]))
 
 
 def slerp(first, last, steps):
@@ -68,15 +48,3 @@ def _picture(tiles):
     rows, columns, height, width, channels = tiles.shape
     return tiles.swapaxes(1, 2).reshape(
         rows * height, columns * width, channels)[:-GAP, :-GAP]
-
-
-def _figure(tiles):
-    """A figure of tiles (rows, columns, H, W, C), of two thirds of an inch each."""
-    rows, columns, height, width, channels = tiles.shape
-    picture = _picture(tiles)
-    figure = Figure(figsize=(columns * 0.67, rows * 0.67 * height / width))
-    axes = figure.subplots()
-    axes.imshow(picture.squeeze(-1) if channels == 1 else picture, cmap="gray", vmin=0, vmax=1,
-                interpolation="none")
-    axes.axis("off")
-    return figure

@@ -3,7 +3,6 @@
 import colorsys
 
 import numpy as np
-from PIL import Image
 
 from app.segmentation import VOID
 
@@ -36,8 +35,7 @@ def side_by_side(*images, gap=4):
     return np.hstack([part for image in images for part in (image, white)][:-1])
 
 
-def legend(class_names, side=14):
-    """[(name, picture of its colour)]"""
-    colours = palette(len(class_names))
-    return [(name, Image.new("RGB", (side, side), tuple(map(int, colours[i]))))
-            for i, name in enumerate(class_names)]
+def legend(class_names, side=28):
+    """[(picture of its colour uint8 (side, side, 3), name)] of each class."""
+    return [(np.broadcast_to(colour, (side, side, 3)), name)
+            for colour, name in zip(palette(len(class_names)), class_names)]

@@ -17,7 +17,7 @@ from app.data import Data
 from app.errors import HandgradError, UsageError, unknown
 from app.sources import DIGITS, DataSet, archive, cache_folder
 from app.segmentation import VOID
-from app.split import Source, Split, divide_evenly
+from app.split import Source, Split, check_all_are_used, divide_evenly
 
 CAMVID = ("sky", "building", "pole", "road", "pavement", "tree", "sign", "fence", "car",
           "pedestrian", "bicyclist")
@@ -49,6 +49,7 @@ DATA_SETS = {
 
 def load(source, *, image_size=None, seed=0, skip_corrupt=False):
     """The `Data` of a name or a folder; labels are masks uint8 (N, H, W), void is 255."""
+    check_all_are_used(skip_corrupt)
     size = images.parse_size(image_size)
     if source in DATA_SETS:
         found, name = DATA_SETS[source].read(size, seed), source
@@ -59,8 +60,14 @@ def load(source, *, image_size=None, seed=0, skip_corrupt=False):
                              "images and masks: train/, trainannot/, val/, valannot/ ..., or "
                              "images/, masks/")
         found, name = read_folder(path, size=size), path.resolve().name
-    return Data(name, found.class_names, *divide_evenly(found, seed=seed), origin=found.origin,
-                counted="pixels", count=count_pixels)
+    parts = divide_evenly(found, seed=seed)
+    if np.count_nonzero(count_pixels(parts[0].labels, len(found.class_names))) < 2:
+        raise HandgradError(f"The training masks of {found.origin} must show at least two of the "
+                            f"classes {', '.join(found.class_names)}, by the numbers 0, 1, ... "
+                            f"Received: only {np.unique(parts[0].labels).tolist()}, where {VOID} "
+                            "is void")
+    return Data(name, found.class_names, *parts, origin=found.origin, counted="pixels",
+                count=count_pixels)
 
 
 def count_pixels(masks, classes):

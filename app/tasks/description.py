@@ -30,6 +30,9 @@ class Description(Task):
     def sizes(self, data):
         return {"length": data.train.labels.shape[-1]}
 
+    def head(self, network):
+        return [*super().head(network), "word_embedding"]
+
     def loss(self, network, model):
         return masked_loss()
 
@@ -40,8 +43,8 @@ class Description(Task):
         return teacher_forced
 
     def evaluate(self, network, split, data):
-        step = tf.function(Decoder(network).greedy, reduce_retracing=True)
-        said = [step(images)[0] for images, _ in batches(split, validated_at_once(split))]
+        step = tf.function(Decoder(network).beam, reduce_retracing=True)
+        said = [step(images)[0][:, 0] for images, _ in batches(split, validated_at_once(split))]
         return scoring.score(np.concatenate(said), split.labels, data.class_names)
 
     def answer(self, network, class_names):

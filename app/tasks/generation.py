@@ -29,6 +29,9 @@ def dcgan(image_shape, classes, *, noise=NOISE, width=1.0, shift=0, weight_decay
     See `app.generation.dcgan` and `app.generation.gan.GAN`. Images are brought to [-1, 1] in place
     of being normalised, and weights do not decay.
     """
+    if isinstance(statistics, str):
+        raise UsageError("--whiten is not for --task generate, whose images are brought to "
+                         f"[-1, 1]. Received: {statistics}")
     return GAN(generator(image_shape, noise=noise, width=width),
                discriminator(image_shape, width=width), shift=shift, name="dcgan")
 
@@ -69,6 +72,16 @@ class Generation(Task):
 
     def loaded(self, network):
         return network.generator
+
+    def parts(self, network):
+        return [network.generator, network.discriminator]
+
+    def head(self, network):
+        raise UsageError("A generator cannot start from another: no layer of it depends on the "
+                         "classes. Received: --from, with --task generate")
+
+    def image_shape(self, network):
+        return network.outputs[0].shape[1:]
 
     def evaluate(self, network, split, data):
         return scoring.score(draw(network, JUDGED), data.train, data.validation, split,

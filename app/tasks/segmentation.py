@@ -5,7 +5,7 @@ import numpy as np
 import tensorflow as tf
 
 from app.models import Network
-from app.pictures.masks import overlay, side_by_side
+from app.pictures.masks import legend, overlay, side_by_side
 from app.segmentation import VOID, data as data_sets, scoring
 from app.segmentation.fcn import fcn
 from app.segmentation.segnet import segnet, segnet_basic
@@ -36,6 +36,12 @@ class Segmentation(Task):
 
     def load(self, source, **settings):
         return data_sets.load(source, **settings)
+
+    def head(self, network):
+        """Of FCN the scores of all strides, and what enlarges them."""
+        scores = [layer.name for layer in network.layers
+                  if layer.weights and layer.name.startswith(("score_", "upsample"))]
+        return list(dict.fromkeys([*super().head(network), *scores]))
 
     def loss(self, network, model, class_weights=None, jaccard=0.0):
         settings = {"ignore_class": VOID, "class_weights": class_weights}
@@ -84,7 +90,8 @@ class Segmentation(Task):
                         evaluation.by_image[indices])]
 
         text = "Image, true mask, predicted mask."
-        return [("Test images", text, shown(np.arange(min(SHOWN, len(split))))),
+        return [("Colours", "Of the classes, in masks.", legend(data.class_names)),
+                ("Test images", text, shown(np.arange(min(SHOWN, len(split))))),
                 ("The worst", text, shown(evaluation.worst()))]
 
 

@@ -5,6 +5,7 @@ from app.errors import UsageError
 from app.models import build, find
 from app.task_export import image_samples, image_signatures
 from app.tasks import TASKS
+from app.transfer import head_of
 from custom_layers.lean import lean
 
 
@@ -93,6 +94,18 @@ class Task:
     def loaded(self, network):
         """The network that predicts, of the one that was trained."""
         return network
+
+    def parts(self, network):
+        """The models that a network is made of, each from its inputs to its outputs."""
+        return [network]
+
+    def head(self, network):
+        """The names of the layers that a network with other classes does not take over."""
+        return head_of(network)
+
+    def image_shape(self, network):
+        """(H, W, C) of the images of a network that was loaded."""
+        return network.inputs[0].shape[1:]
 
     def evaluate(self, network, split, data):
         """How good a network is on a part of the data.
