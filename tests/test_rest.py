@@ -13,6 +13,7 @@ from served_models import Client, half, judges, pictures, save, two, types
 
 pytest.importorskip("fastapi", reason="the extra `serve` is not installed")
 
+from app.server import encoded_images  # noqa: E402
 from app.server.models import Models  # noqa: E402
 from app.server.rest import Options, Rest  # noqa: E402
 
@@ -27,19 +28,23 @@ def folder(tmp_path_factory):
     (folder / "half" / "labels.json").write_text('{"stable": 123, "gone": 7}')
     save(folder / "two" / "1", two)
     save(folder / "types" / "1", types)
-    save(folder / "pictures" / "1", pictures)
+    save(folder / "pictures" / "1", pictures, {"judged": "classify"})
     save(folder / "judges" / "5", judges, {"judge": "classify", "measure": "regress"})
     (folder / "broken" / "3").mkdir(parents=True)
     (folder / "broken" / "3" / "saved_model.pb").write_bytes(b"no model")
     return folder
 
 
-@pytest.fixture(scope="module")
-def client(folder):
+def looked(folder):
     models = Models(folder)
     models.look()
     models.look()
-    return Client(Rest(models, Options(body=10**6)))
+    return models
+
+
+@pytest.fixture(scope="module")
+def client(folder):
+    return Client(Rest(looked(folder), Options(body=10**6)))
 
 
 # URLs and methods
@@ -379,6 +384,67 @@ def test_one_bad_image_fails_no_other(client):
             for contents in (png(2, 2), png(3, 3), cut, png(4, 4))))
 
     assert [status for status, _, _ in asyncio.run(ask_all())] == [200, 200, 400, 200]
+
+
+def example(contents):
+    """A serialised example with an image, as TensorFlow reads it.
+
+    The feature has a number behind the image: protobuf's own parser would see that alone.
+    """
+    def field(value):
+        """Bytes as field 1 of a message."""
+        return tf.train.BytesList(value=[value]).SerializeToString()
+
+    image = tf.train.Feature(bytes_list=tf.train.BytesList(value=[contents])).SerializeToString()
+    number = tf.train.Feature(float_list=tf.train.FloatList(value=[1])).SerializeToString()
+    assert not tf.train.Feature.FromString(image + number).bytes_list.value
+    as_field_2 = b"\x12" + field(image + number)[1:]
+    return field(field(field(b"image_bytes") + as_field_2))
+
+
+def test_images_in_examples(client):
+    body = {"examples": [{"image_bytes": b64(png(2, 3))}, {"image_bytes": b64(png(1, 1))}]}
+    answer = {"results": [[["mean", 7.0]], [["mean", 7.0]]]}
+    assert client.json("POST", "/v1/models/pictures:classify", body) == (200, answer)
+    body = {"instances": [b64(example(png(2, 3)))], "signature_name": "judged"}
+    assert client.json("POST", "/v1/models/pictures:predict", body)[0] == 200
+
+
+@pytest.mark.parametrize("path, body", [
+    ("v1/models/pictures:classify", {"examples": [{"image_bytes": b64(bomb())}]}),
+    ("v1/models/pictures:predict", {
+        "instances": [b64(example(bomb()))], "signature_name": "judged"}),
+    ("v2/models/pictures/infer", {"parameters": {"signature_name": "judged"}, "inputs": [{
+        "name": "inputs", "shape": [1], "datatype": "BYTES",
+        "parameters": {"content_type": "base64"}, "data": [b64(example(bomb()))["b64"]]}]}),
+])
+def test_too_many_pixels_in_examples(client, path, body):
+    status, answer = client.json("POST", f"/{path}", body)
+    assert status == 400 and "more than the 67108864 pixels" in answer["error"]
+
+
+def test_large_images_share_no_call(folder, monkeypatch):
+    """Those of one call have together no more pixels than those of one request may have."""
+    monkeypatch.setattr(encoded_images, "MAX_PIXELS", 100)
+    models = looked(folder / "pictures")
+    client, loaded, rows = Client(Rest(models, Options(batch=4))), models.get("pictures"), []
+    call = loaded.call
+
+    def counted(signature, inputs):
+        rows.append(len(inputs["image_bytes"]))
+        return call(signature, inputs)
+
+    async def ask_all(side):
+        body = {"instances": [b64(png(side, side))]}
+        return await asyncio.gather(*(
+            client.asked("POST", "/v1/models/pictures:predict", body) for _ in range(4)))
+
+    loaded.call = counted
+    for side, expected in ((5, [4]), (6, [1, 1, 1, 1])):
+        assert [status for status, _, _ in asyncio.run(ask_all(side))] == [200] * 4
+        assert rows == expected
+        rows.clear()
+    assert [status for status, _, _ in asyncio.run(ask_all(11))] == [400] * 4 and not rows
 
 
 # Status and metadata

@@ -1,27 +1,27 @@
-"""One version of a model, loaded, checked and called once before it serves."""
+"""One version of a model, loaded and checked before it serves."""
 
 import numpy as np
 import tensorflow as tf
 
 from app.checksums import FILE, differing
-from app.image_header import count_pixels
+from app.server.encoded_images import IMAGES
 from app.server.errors import RestError, of_tensorflow
 from app.server.signatures import read
-
-MAX_PIXELS = 2**26  # that one request may have decoded
-_IMAGES = "image_bytes"  # the name of inputs that are encoded images
 
 
 class Loaded:
     """A version that can be called.
+
+    Each signature is called once before it serves, but for those that take text or tensors of any
+    rank: what they accept is not known, and whether they work shows at their first request.
 
     Attributes:
         name, version, folder: which it is.
         signatures: {name: `signatures.Signature`}.
         metadata: the signatures as TensorFlow Serving's metadata has them.
         model: what `tf.saved_model.load` gave.
-        batchers, viewer: {signature: what makes its calls}, and what the page sees of it, by
-            whoever serves it; they end with it.
+        batchers, viewer: what makes its calls, and what the page sees of it, by whoever serves
+            it; they end with it.
 
     Raises:
         ValueError: with the reason, where the version must not serve.
@@ -49,8 +49,6 @@ class Loaded:
         Raises:
             RestError: where TensorFlow refuses the inputs.
         """
-        if _IMAGES in inputs:
-            check_images(inputs[_IMAGES])
         given = signature.inputs
         try:
             outputs = self._functions[signature.name](**{
@@ -70,7 +68,7 @@ class Loaded:
             shape = [1 if size is None else size for size in tensor.shape]
             if tensor.dtype != tf.string:
                 inputs[name] = np.zeros(shape, tensor.dtype.as_numpy_dtype)
-            elif name == _IMAGES:
+            elif name == IMAGES:
                 image = tf.io.encode_png(tf.zeros((8, 8, 3), tf.uint8)).numpy()
                 inputs[name] = np.full(shape, image, object)
             else:  # nobody knows what text it takes
@@ -79,17 +77,3 @@ class Loaded:
             self.call(signature, inputs)
         except RestError as error:
             raise ValueError(f"its signature `{signature.name}` fails: {error}") from error
-
-
-def check_images(encoded):
-    """Raises RestError where one is no image, or they have more pixels than may be decoded."""
-    pixels = 0
-    for i, contents in enumerate(encoded.ravel()):
-        try:
-            pixels += count_pixels(contents)
-        except ValueError as error:
-            raise RestError(f"Image {i} of `{_IMAGES}` cannot be decoded: {error}. Expected PNG, "
-                            "JPEG, BMP or GIF") from error
-        if pixels > MAX_PIXELS:
-            raise RestError(f"The images of `{_IMAGES}` have more than the {MAX_PIXELS} pixels "
-                            "that one request may have decoded")

@@ -14,7 +14,7 @@ from urllib.parse import unquote
 
 import numpy as np
 
-from app.server import examples, json_tensors, open_inference, plain_numbers
+from app.server import encoded_images, examples, json_tensors, open_inference, plain_numbers
 from app.server.batching import Batcher
 from app.server.errors import RestError
 from app.server.metrics import Metrics
@@ -153,13 +153,14 @@ class Rest:
         self._check_queue()
         asked, method = _named(name, version, label), method.lower()
         if len(body) <= _IN_THREADS:
-            made = self._parsed(body, asked, method)
+            made = self._checked(body, asked, method)
         else:
-            made = await self._in_thread(self._parsed, body, asked, method)
-        loaded, signature, inputs, encode = made
+            made = await self._in_thread(self._checked, body, asked, method)
+        loaded, signature, inputs, encode, alone = made
         self.inside += 1
         try:
-            outputs = await self._batcher(loaded, signature).run(inputs, self.options.timeout)
+            batcher = self._batcher(loaded, signature, alone)
+            outputs = await batcher.run(inputs, self.options.timeout)
         finally:
             self.inside -= 1
         large = sum(value.size for value in outputs.values()) > _IN_THREADS // 8
@@ -170,6 +171,14 @@ class Rest:
         if self.inside >= self.options.queue:
             raise RestError(f"{self.inside} requests wait already: the queue is full",
                             "UNAVAILABLE")
+
+    def _checked(self, body, asked, method):
+        """What `_parsed` gives, and whether the request is to have a call alone."""
+        loaded, signature, inputs, encode = self._parsed(body, asked, method)
+        # Those that share a call have then together no more pixels than one may have.
+        most = encoded_images.MAX_PIXELS // self.options.batch
+        alone = encoded_images.pixels(signature, inputs) > most
+        return loaded, signature, inputs, encode, alone
 
     def _parsed(self, body, asked, method):
         """(version, signature, inputs, what makes JSON of the outputs) of a request."""
@@ -202,15 +211,16 @@ class Rest:
         inputs, rows = found
         return loaded, signature, inputs, partial(json_tensors.encode, rows=rows)
 
-    def _batcher(self, loaded, signature):
-        made = loaded.batchers
-        if signature.name not in made:
-            options, batched = self.options, signature.batched and self.options.batch > 1
-            made[signature.name] = Batcher(
+    def _batcher(self, loaded, signature, alone):
+        made, key = loaded.batchers, (signature.name, alone)
+        if key not in made:
+            options = self.options
+            batched = signature.batched and options.batch > 1 and not alone
+            made[key] = Batcher(
                 partial(loaded.call, signature), self.pool, size=options.batch if batched else 1,
                 wait=options.wait if batched else 0,
                 parallel=1 if batched else options.threads, seen=self.metrics.rows)
-        return made[signature.name]
+        return made[key]
 
     async def _in_thread(self, function, *arguments):
         return await asyncio.get_running_loop().run_in_executor(self.pool, function, *arguments)
