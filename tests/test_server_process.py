@@ -27,7 +27,10 @@ from uvicorn.server import ServerState  # noqa: E402
 from app.cli import app  # noqa: E402
 from app.console import execute  # noqa: E402
 from app.server.command import Protocol  # noqa: E402
+from app.server.errors import RestError  # noqa: E402
+from app.server.loaded import Loaded  # noqa: E402
 from app.server.models import Models  # noqa: E402
+from app.serving import versions  # noqa: E402
 
 SERVE = [sys.executable, "-m", "app.cli", "serve"]
 
@@ -173,6 +176,14 @@ def _other_signature(whole, folder):
         lambda z: {"y": z * module.weight}, [spec(tf.float32, None, name="z")])})
 
 
+def looked(folder, **options):
+    """Models, looked at as often as it takes to see that their files lie still."""
+    models = Models(folder, **options)
+    models.look()
+    models.look()
+    return models
+
+
 @pytest.mark.parametrize("broken", [_half_copied, _cut, _flipped, _without_graph, _empty,
                                     _other_sums, _other_signature])
 def test_what_is_broken_never_serves(tmp_path, broken):
@@ -180,9 +191,7 @@ def test_what_is_broken_never_serves(tmp_path, broken):
     folder = tmp_path / "half"
     save(folder / "1", half(1.0))
     save(tmp_path / "new", half(2.0))
-    models = Models(tmp_path / "half")
-    models.look()
-    models.look()
+    models = looked(tmp_path / "half")
     broken(tmp_path / "new", folder / "2")
     for _ in range(3):
         models.look()
@@ -201,9 +210,7 @@ def test_the_newest_n_and_those_with_labels(tmp_path):
     folder = tmp_path / "half"
     for number in (1, 2, 3, 10):
         save(folder / str(number), half(number))
-    models = Models(folder, latest=2)
-    models.look()
-    models.look()
+    models = looked(folder, latest=2)
     model = models.models["half"]
     assert list(model.available()) == [3, 10]
     (folder / "labels.json").write_text('{"old": 1}')
@@ -216,6 +223,91 @@ def test_the_newest_n_and_those_with_labels(tmp_path):
     shutil.rmtree(folder)
     models.look()
     assert list(model.available()) == [1, 3, 10]  # nothing better: what serves goes on
+
+
+def test_a_label_moves_once_its_version_serves(tmp_path, monkeypatch):
+    """Until then it answers from the version that it named before, which is not let go."""
+    folder, labelled = tmp_path / "half", []
+    for number in (1, 2):
+        save(folder / str(number), half(number))
+    (folder / "labels.json").write_text('{"stable": 1}')
+    models = looked(folder)
+    model = models.models["half"]
+
+    def loading(path):
+        labelled.append(model.get(label="stable").version)
+        return Loaded(path)
+
+    monkeypatch.setattr("app.server.model.Loaded", loading)
+    (folder / "labels.json").write_text('{"stable": 3}')
+    _half_copied(folder / "2", folder / "3")
+    for _ in range(3):
+        models.look()
+    assert labelled and model.known[3].state == "END"
+    assert list(model.available()) == [1, 2] and model.get(label="stable").version == 1
+    shutil.copytree(folder / "2", folder / "3", dirs_exist_ok=True)
+    for _ in range(2):
+        models.look()
+    assert list(model.available()) == [3] and model.get(label="stable").version == 3
+    assert set(labelled) == {1}
+    (folder / "labels.json").unlink()
+    models.look()
+    with pytest.raises(RestError, match="label: stable"):
+        model.get(label="stable")
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError("gone"), MemoryError()])
+def test_what_fails_holds_up_nothing_else(tmp_path, monkeypatch, capsys, error):
+    """A folder that cannot be read, a version that raises anything: each is said once."""
+    for name in ("bad", "good"):
+        save(tmp_path / name / "1", half())
+    (tmp_path / "lost+found").mkdir()
+
+    def unreadable(folder):
+        if folder.name == "lost+found":
+            raise PermissionError(13, "Permission denied")
+        return versions(folder)
+
+    def loading(folder):
+        if folder.parent.name == "bad":
+            raise error
+        return Loaded(folder)
+
+    monkeypatch.setattr("app.server.models.versions", unreadable)
+    monkeypatch.setattr("app.server.model.Loaded", loading)
+    monkeypatch.setattr("app.server.model.AGAIN", 0)
+    models = looked(tmp_path)
+    models.look()
+    assert list(models.models) == ["bad", "good"] and models.get("good").version == 1
+    (told,) = models.status("bad")
+    assert told["state"] == "END" and told["status"]["error_message"]
+
+    def look():
+        raise OSError(5, "Input/output error")
+
+    models.models["bad"].look = look
+    save(tmp_path / "good" / "2", half())
+    for _ in range(2):
+        models.look()
+    assert models.get("good").version == 2
+    said = capsys.readouterr().err
+    assert said.count("lost+found is left as it is: PermissionError") == 1
+    assert said.count("not served: bad version 1: ") == 1
+    assert said.count("bad is left as it is: OSError") == 1 and said.count("\n") == 3
+
+
+def test_a_request_sees_no_half_of_a_change(tmp_path):
+    """What it goes through stays as it is while the watcher works."""
+    save(tmp_path / "half" / "1", half())
+    models = looked(tmp_path)
+    model = models.models["half"]
+    walks = [iter(seen) for seen in (models.models, model.known, model.available())]
+    for name, number in (("half", "2"), ("other", "1")):
+        save(tmp_path / name / number, half())
+    for _ in range(2):
+        models.look()
+    assert [list(walk) for walk in walks] == [["half"], [1], [1]]
+    assert list(model.available()) == [2] and list(models.models) == ["half", "other"]
 
 
 def test_sigterm_under_load(tmp_path):

@@ -149,10 +149,8 @@ def _load(models):
     models.look()
     if not all(model.available() for model in models.models.values()):
         models.look()
-    reasons = [f"{name} version {number}: {version.reason}"
-               for name, model in models.models.items()
-               for number, version in model.known.items() if version.reason]
-    for reason in reasons:
-        console.note(f"not served: {reason}")
     if not any(model.available() for model in models.models.values()):
+        reasons = [f"{name} version {number}: {version.reason}"
+                   for name, model in models.models.items()
+                   for number, version in model.known.items() if version.reason]
         raise HandgradError(f"No model in {models.folder} can be served: {'; '.join(reasons)}")
