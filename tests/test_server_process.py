@@ -310,6 +310,38 @@ def test_a_request_sees_no_half_of_a_change(tmp_path):
     assert list(model.available()) == [2] and list(models.models) == ["half", "other"]
 
 
+def test_links_are_models_of_their_own_names(tmp_path):
+    """Whatever they lead to."""
+    (tmp_path / "models").mkdir()
+    for link, added in (("old", 1.0), ("new", 2.0)):
+        save(tmp_path / link / "half" / "1", half(added))
+        (tmp_path / "models" / link).symlink_to(tmp_path / link / "half")
+    models = looked(tmp_path / "models")
+    assert {name: models.get(name).name for name in models.models} == {"new": "new", "old": "old"}
+    assert list(Models(tmp_path / "models" / "new").models) == ["half"]
+
+
+def test_watching_ends_behind_a_look_that_runs(tmp_path, monkeypatch):
+    """One that fails ends it not."""
+    (tmp_path / "half" / "1").mkdir(parents=True)
+    monkeypatch.setattr("app.server.models.POLL", 0.01)
+    models, looks, running = Models(tmp_path), [], threading.Event()
+
+    def look():
+        looks.append("begins")
+        if len(looks) == 1:
+            raise OSError("standard error is closed")
+        running.set()
+        time.sleep(0.3)
+        looks.append("ends")
+
+    models.look = look
+    models.watch()
+    assert running.wait(10)
+    models.end()
+    assert looks == ["begins", "begins", "ends"]
+
+
 def test_sigterm_under_load(tmp_path):
     """Every request that was accepted is answered."""
     save(tmp_path / "half" / "1", half())

@@ -11,6 +11,7 @@ from app.server.model import Model
 from app.serving import versions
 
 POLL = 1.0  # seconds between two looks at the folder
+LAST = 10.0  # seconds that a look which runs may take yet when the watching ends
 
 
 class Models:
@@ -28,16 +29,17 @@ class Models:
         self.alone = bool(versions(self.folder))
         self._troubles = {}  # {path: what was said of it last}
         self._ended = threading.Event()
+        self._watcher = threading.Thread(target=self._go_on, daemon=True)
         self._find()
         if not self.models:
             raise UsageError(f"{folder} holds no model: no folder NAME/1 with a SavedModel in it. "
                              "Make one with `handgrad export RUN`.")
 
     def _find(self):
-        """New folders with versions in them."""
-        found = [self.folder.resolve()] if self.alone else self.folder.iterdir()
-        new = {path.resolve().name: Model(path.resolve(), self.latest) for path in sorted(found)
-               if path.resolve().name not in self.models and path.is_dir()
+        """New folders with versions in them. A link is a model of the link's name."""
+        found = [self.folder.resolve()] if self.alone else self.folder.absolute().iterdir()
+        new = {path.name: Model(path, self.latest) for path in sorted(found)
+               if path.name not in self.models and path.is_dir()
                and self._attempt(path, versions, path)}
         self.models = self.models | new
 
@@ -61,7 +63,7 @@ class Models:
 
     def watch(self):
         """Looks every second, in a thread, until `end`."""
-        threading.Thread(target=self._go_on, daemon=True).start()
+        self._watcher.start()
 
     def _go_on(self):
         while not self._ended.wait(POLL):
@@ -69,7 +71,10 @@ class Models:
                 self.look()
 
     def end(self):
+        """Ends the watching: TensorFlow must not be loading while the process ends."""
         self._ended.set()
+        if self._watcher.is_alive():
+            self._watcher.join(LAST)
 
     def get(self, name, version=None, label=None):
         """The loaded version of a model.
