@@ -53,11 +53,12 @@ def read_npz(path, class_names=None):
     or floats in [0, 1], which are scaled to 0..255 and rounded. Labels are (N,) or (N, 1).
     """
     path = Path(path)
+    if path.is_file() and not zipfile.is_zipfile(path):
+        raise HandgradError(f"{path} is no .npz archive, as `numpy.savez` writes them")
     try:
-        # A TypeError: what np.load returned is a single .npy array, and no archive.
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {key: archive[key] for key in archive.files}
-    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise HandgradError(f"{path} cannot be read as an .npz archive: {error}") from error
     names = {"train": ("x_train", "y_train"), "validation": ("x_val", "y_val")}
     names["test"] = ("x_test", "y_test")

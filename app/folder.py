@@ -125,7 +125,10 @@ def _list(folder, part, class_names, problems):
 
 def _walk(folder):
     """The files below `folder` in order, hidden ones left out."""
-    for where, folders, names in os.walk(folder):
+    def refuse(error):
+        raise error
+
+    for where, folders, names in os.walk(folder, onerror=refuse):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
             if not name.startswith(".") and name not in _IGNORED:

@@ -31,7 +31,10 @@ def check_format(format, dtype):
     if format not in FORMATS:
         raise unknown("format", format, list(FORMATS))
     if dtype not in FORMATS[format]:
-        raise UsageError(f"The format {format} is of type {' or '.join(FORMATS[format])}. "
+        others = " and ".join(f"--format {name} of {', '.join(types)}"
+                              for name, types in FORMATS.items() if len(types) > 1)
+        known = " or ".join(FORMATS[format])
+        raise UsageError(f"The format {format} is of type {known}; {others}. "
                          f"Received: dtype={dtype}")
     missing = [name for name in ("tf2onnx", "onnxruntime") if find_spec(name) is None]
     if format == "onnx" and missing:

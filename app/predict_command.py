@@ -24,6 +24,7 @@ def predict(model, files, to=None):
     rows = served.predict_files(files)
     if to is not None:
         draw_answers(served, rows, to)
+        console.note(f"pictures of the answers: {to}")
     table = Table("file", "label", "score") if served.task == "classify" else Table("file", "what")
     for row in rows:
         row.pop("answer", None)

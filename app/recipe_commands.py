@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from rich.table import Table
+from rich.table import Column, Table
 
 from app import training
 from app.averaging import averaged_views
@@ -22,7 +22,8 @@ PREDICTIONS = "predictions.npz"
 
 
 def list_recipes():
-    table = Table("name", "what", "model", "data", "epochs", "seeds", "published error, %")
+    table = Table(Column("name", no_wrap=True), "what", "model", "data", "epochs", "seeds",
+                  "published error, %")
     found = [{"name": "xor", "what": XOR}]
     table.add_row("xor", XOR, "", "", "", "", "")
     for name, recipe in RECIPES.items():

@@ -43,6 +43,8 @@ def load(path, version=None):
     if not known:
         inside = [child.name for child in _exports(path)]
         hint = f" Give one of the exports in it: {', '.join(inside)}" if inside else ""
+        if (path / "config.json").is_file():
+            hint = f" It is a run: make an export of it, with `handgrad export {path.name}`"
         raise UsageError(f"{path} holds no version of an export (a folder 1, 2, ...).{hint}")
     version = known[-1] if version is None else int(version)
     if version not in known:
@@ -242,7 +244,8 @@ def _check_folder(path):
     known = [str(child) for child in _exports(path.parent)]
     if not known:
         raise UsageError(
-            f"There is no export at {path}, and none beside it. `handgrad export` makes one."
+            f"There is no export at {path}, and none beside it. `handgrad export` makes one: "
+            "saved_models/NAME"
         )
     raise unknown("export", path, known)
 

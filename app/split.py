@@ -118,10 +118,10 @@ def _cut(indices, name, fraction, count, source, seed):
     counts = np.bincount(labels, minlength=len(classes))
     rarest = int(counts.argmin())
     too_few = HandgradError(
-        f"The {name} part of {source.origin} would lack a class: {fraction:g} of its images is "
-        f"{count}, for {len(classes)} classes, and class '{classes[rarest]}' has "
-        f"{np.count_nonzero(source.train.labels == rarest)} in all. Add images of it, or change "
-        f"the {name} fraction."
+        f"The {name} part of {source.origin} would lack a class: it gets {fraction:g} of the "
+        f"images, which is {count}, for {len(classes)} classes, and class '{classes[rarest]}' has "
+        f"{np.count_nonzero(source.train.labels == rarest)} in all. Add images, or folders train, "
+        "val and test that divide them."
     )
     if counts[rarest] < 2 or not len(classes) <= count <= len(indices) - len(classes):
         raise too_few

@@ -20,6 +20,7 @@ class Kind:
 
     reads, cheap, weights, stock_bytes = "x", True, (), 0
     commutes_with_max = False  # increasing, with a zero gradient where it is flat
+    view = False  # whether its output is its input's bytes under another shape
     concatenates = None  # the axis along which it puts its inputs side by side
     of_keras = None  # Keras's own function, where its losses look behind it
 

@@ -95,13 +95,16 @@ def _(layer, training):
 
 @kinds("Flatten")
 def _(layer, training):
-    return [Pair(functools.partial(flatten.pair, data_format=layer.data_format),
-                 reads="", stock="")]
+    kind = Pair(functools.partial(flatten.pair, data_format=layer.data_format), reads="", stock="")
+    kind.view = layer.data_format == "channels_last"
+    return [kind]
 
 
 @kinds("Reshape")
 def _(layer, training):
-    return [Pair(functools.partial(_reshape, target=layer.target_shape), reads="", stock="")]
+    kind = Pair(functools.partial(_reshape, target=layer.target_shape), reads="", stock="")
+    kind.view = True
+    return [kind]
 
 
 def _reshape(x, *, target):

@@ -43,6 +43,11 @@ class Segment:
             link.weights = [(id(w), dtype) for w in link.kind.weights]
         self.weights, self.keys = list(weights.values()), list(weights)
 
+    def shown(self, place):
+        """The place whose bytes a view shows; itself where it is none."""
+        link = self.producer.get(id(place))
+        return self.shown(link.inputs[0]) if link is not None and link.kind.view else place
+
     def sources(self, link):
         """What running a link again reads. Of concatenations of concatenations, the pieces."""
         if link.kind.concatenates is None:
@@ -262,13 +267,13 @@ class Plan:
 
 
 def _needs(segment, stock=False):
-    """The places that the backward passes read, by id."""
-    found = {}
+    """The places that the backward passes read, by id. Stock's keep no view, but what it shows."""
+    found = []
     for link in segment.links:
-        found.update({id(x): x for x in link.read_inputs(stock) if x is not None})
+        found += [x for x in link.read_inputs(stock) if x is not None]
         if "y" in (link.kind.stock if stock else link.kind.reads):
-            found[id(link.output)] = link.output
-    return found
+            found.append(link.output)
+    return {id(x): x for x in (map(segment.shown, found) if stock else found)}
 
 
 def _behind(segment, links, found):

@@ -205,7 +205,7 @@ def test_npz_that_is_none(tmp_path):
     one_array = (tmp_path / "one.npy").read_bytes()
     for broken in (one_array, b"", b"hello", content[:-30], content[:60] + content[90:]):
         path.write_bytes(broken)
-        with pytest.raises(HandgradError, match="set.npz cannot be read as an .npz archive"):
+        with pytest.raises(HandgradError, match="set.npz (is no|cannot .* as an) .npz archive"):
             read_npz(path)
 
 

@@ -228,7 +228,7 @@ def test_a_file_that_fails_its_check_leaves_nothing(format, tmp_path, monkeypatc
 
 @pytest.mark.parametrize("settings, message", [
     ({"format": "onx"}, "Did you mean 'onnx'"),
-    ({"dtype": "int8"}, "format savedmodel is of type float32. Received: dtype=int8"),
+    ({"dtype": "int8"}, "savedmodel is of type float32; --format litert of float32, float16, int8"),
     ({"format": "litert", "dtype": "bfloat16"}, "float32 or float16 or int8"),
 ])
 def test_wrong_formats_are_named(settings, message, tmp_path):

@@ -14,6 +14,7 @@ from tuning.spaces import find_space
 
 
 def run_all(config, name, plan, *, to, resume, overwrite):
+    to.mkdir(parents=True, exist_ok=True)  # where it cannot be made, no search is lost
     run, data, records = _search(config, name, plan, resume, overwrite)
     best, failed = records[0], sum(r["status"] == "FAILED" for r in records)
     outcome = train_best(run, data, best, to=to, verbose=console.verbose)

@@ -4,7 +4,7 @@ from app.compiling import optimizer_of
 from app.errors import UsageError
 from app.models import build, find
 from app.task_export import image_samples, image_signatures
-from app.tasks import TASKS
+from app.tasks import TASKS, find_task
 from app.transfer import head_of
 from custom_layers.lean import lean
 
@@ -33,6 +33,11 @@ class Task:
 
     def find(self, model):
         """The network called `model`."""
+        if model not in self.networks:
+            for name in TASKS:
+                if name != self.name and model in find_task(name).networks:
+                    raise UsageError(f"The network '{model}' is for --task {name}. "
+                                     f"Received: --task {self.name}")
         return find(model, self.networks)
 
     def load(self, source, **settings):
