@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from app.server.errors import RestError
-from app.server.json_tensors import bytes_of, dump
+from app.server.json_tensors import bytes_of, dump, has_tokens
 from app.server.signatures import CLASSIFY, REGRESS
 
 METHODS = {"classify": CLASSIFY, "regress": REGRESS}
@@ -74,4 +74,4 @@ def encode(method, outputs):
     return dump({"results": [
         [["" if classes is None else classes[i, j].decode(errors="replace"),
           0.0 if scores is None else scores[i, j]] for j in range(shape[1])]
-        for i in range(shape[0])]})
+        for i in range(shape[0])]}, has_tokens(scores))

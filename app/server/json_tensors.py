@@ -106,23 +106,41 @@ def _of_rows(instances, inputs):
 def _rows(values, tensor):
     """An array with a row for each value."""
     try:
-        return array(values, tensor)
-    except RestError:
-        expected = None
-        for i, value in enumerate(values):  # whose fault is it?
-            try:
-                row = _flattened(value)
-                _values(row[1], tensor.dtype)
-                expected = expected or row
-                if row[0] != expected[0]:
-                    size, first = len(row[1]), len(expected[1])
-                    raise RestError(f"Expecting tensor size: {first} but got: {size}"
-                                    if size != first else
-                                    f"Expecting shape {list(expected[0])} but got: {list(row[0])}")
-            except RestError as error:
-                raise RestError(f"Failed to process element: {i} of 'instances' list. "
-                                f"Error: {error}") from error
-        raise
+        rows = _unchecked(values, tensor.dtype)
+    except RestError as error:
+        raise _of_item(values, tensor.dtype, error) from error
+    check_shape(rows.shape, tensor.shape)
+    return rows
+
+
+def _of_item(values, dtype, error):
+    """The error of the first row that cannot be read, or is unlike the first one."""
+    i, reason = _first_wrong(values, dtype), error
+    try:
+        expected, given = (_unchecked(value, dtype) for value in (values[0], values[i]))
+        if given.size != expected.size:
+            reason = f"Expecting tensor size: {expected.size} but got: {given.size}"
+        elif given.shape != expected.shape:
+            reason = f"Expecting shape {list(expected.shape)} but got: {list(given.shape)}"
+    except RestError as of_row:
+        reason = of_row
+    return RestError(f"Failed to process element: {i} of 'instances' list. Error: {reason}")
+
+
+def _first_wrong(values, dtype):
+    """The number of the first row that the rows before it cannot make an array with.
+
+    By halves: row by row, it would take many times as long as what a good request takes.
+    """
+    good, wrong = 0, len(values)  # so many rows make an array, and so many do not
+    while wrong - good > 1:
+        middle = (good + wrong) // 2
+        try:
+            _unchecked(values[:1] + values[good:middle], dtype)
+            good = middle
+        except RestError:
+            wrong = middle
+    return good
 
 
 def _of_columns(values, inputs):
@@ -140,10 +158,14 @@ def _of_columns(values, inputs):
 
 def array(value, tensor):
     """A NumPy array of nested lists, checked against what a signature takes."""
-    shape, flat = _flattened(value)
-    values = _values(flat, tensor.dtype).reshape(shape)
-    check_shape(shape, tensor.shape)
+    values = _unchecked(value, tensor.dtype)
+    check_shape(values.shape, tensor.shape)
     return values
+
+
+def _unchecked(value, dtype):
+    shape, flat = _flattened(value)
+    return _values(flat, dtype).reshape(shape)
 
 
 def check_shape(shape, expected):
@@ -151,6 +173,13 @@ def check_shape(shape, expected):
     if expected is not None and (len(expected) != len(shape) or any(
             size not in (None, given) for size, given in zip(expected, shape))):
         raise RestError(f"Expecting shape {_shown(expected)} but got: {list(shape)}")
+
+
+def check_rows(inputs):
+    """Raises RestError where the inputs of a call, {name: array}, have not as many rows each."""
+    if len(set(map(len, inputs.values()))) > 1:
+        received = ", ".join(f"{name} {len(value)}" for name, value in inputs.items())
+        raise RestError(f"Expecting as many rows of each input. Received: {received}")
 
 
 def _flattened(value):
@@ -265,7 +294,7 @@ def encode(outputs, rows):
     if len(columns) == 1:
         return dump({"predictions": next(iter(columns.values()))})
     items = [dict(zip(columns, row)) for row in zip(*columns.values())]
-    return dump({"predictions": items})
+    return dump({"predictions": items}, has_tokens(columns))  # not row by row
 
 
 def plain(name, value):
@@ -280,10 +309,14 @@ def plain(name, value):
     return texts.tolist()
 
 
-def dump(value):
-    """JSON as bytes; NaN and Infinity as the tokens that TensorFlow Serving writes."""
+def dump(value, tokens=None):
+    """JSON as bytes; NaN and Infinity as the tokens that TensorFlow Serving writes.
+
+    Args:
+        tokens: whether there are any, where that is known.
+    """
     try:
-        if not _has_tokens(value):
+        if not (has_tokens(value) if tokens is None else tokens):
             return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY, default=_listed)
     except (orjson.JSONEncodeError, TypeError):
         pass  # a lone surrogate, or a type of array that orjson does not know
@@ -300,12 +333,12 @@ def _listed(value):
     return np.array(shortest, np.float64).reshape(value.shape).tolist()
 
 
-def _has_tokens(value):
+def has_tokens(value):
     """Whether a number in `value`, arrays in dicts and lists, is not finite."""
     if isinstance(value, np.ndarray | np.generic):
         return value.dtype.kind == "f" and not np.isfinite(value).all()
     if isinstance(value, dict):
-        return any(map(_has_tokens, value.values()))
+        return any(map(has_tokens, value.values()))
     if isinstance(value, list):
-        return any(map(_has_tokens, value))
+        return any(map(has_tokens, value))
     return False
