@@ -53,6 +53,7 @@ def types(module):
         "uneven": (lambda x: {"y": x, "z": tf.concat([x, x], 0)}, [spec(F, None, name="x")]),
         "refuses": (lambda x: {"y": tf.debugging.check_numerics(x, "no")},
                     [spec(F, None, name="x")]),
+        "twice": (lambda x: {"y": tf.concat([x, x], 0)}, [spec(F, None, name="x")]),
         "divided": (lambda x: {"y": 1 / x}, [spec(F, None, name="x")])}
 
 

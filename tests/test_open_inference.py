@@ -116,6 +116,18 @@ def test_bytes_that_are_no_text(client):
     np.testing.assert_allclose(answer["outputs"][0]["data"], plain[1]["predictions"])
 
 
+@pytest.mark.parametrize("data, shape, more, message", [
+    ([1.0], [1] * 100, {}, "'x' cannot have its 'shape'"),
+    ([], [0, 2**63], {}, "'x' cannot have its 'shape'"),
+    ([{"b64": "/w=="}], [1], {"parameters": {"content_type": "base64"}}, "base64"),
+])
+def test_inputs_of_any_shape(client, data, shape, more, message):
+    signature, datatype = ("string", "BYTES") if more else ("float32", "FP32")
+    status, answer = client.json("POST", "/v2/models/types/infer", {
+        "parameters": {"signature_name": signature}, "inputs": [x(data, shape, datatype, **more)]})
+    assert status == 400 and message in answer["error"]
+
+
 @pytest.mark.parametrize("request_, message", [
     ({}, "'inputs' must be a list of objects"),
     ({"inputs": []}, "'inputs' must be a list of objects"),
@@ -145,3 +157,7 @@ def test_models_that_are_not_there(client):
     for path in ("/v2/models/none/infer", "/v2/models/half/versions/9/infer"):
         assert client.json("POST", path, request)[0] == 404
     assert client.json("POST", "/v2/models/half/infer", b"{")[0] == 400
+    for method, path in (("GET", ""), ("GET", "/ready"), ("POST", "/infer")):
+        path = f"/v2/models/half/versions/{'9' * 5000}{path}"
+        status, answer = client.json(method, path, request if method == "POST" else b"")
+        assert status == 400 and "Failed to convert version" in answer["error"]

@@ -13,7 +13,7 @@ from served_models import Client, half, judges, pictures, save, two, types
 
 pytest.importorskip("fastapi", reason="the extra `serve` is not installed")
 
-from app.server import encoded_images  # noqa: E402
+from app.server import encoded_images, json_tensors  # noqa: E402
 from app.server.models import Models  # noqa: E402
 from app.server.rest import Options, Rest  # noqa: E402
 
@@ -89,6 +89,8 @@ MALFORMED = "Malformed request: "
      "Failed to convert version: 99999999999999999999 to numeric."),
     ("GET", "/v1/models/half/versions/9223372036854775808", 400,
      "Failed to convert version: 9223372036854775808 to numeric."),
+    ("POST", f"/v1/models/half/versions/{'9' * 5000}:predict", 400, "Failed to convert version"),
+    ("POST", f"/v1/models/half/versions/{'0' * 5000}7:predict", 404, "Specific(half, 7)"),
     ("POST", "/v1/models/none:predict", 404, "Servable not found for request: Latest(none)"),
     ("POST", "/v1/models/none/versions/1:predict", 404,
      "Servable not found for request: Specific(none, 1)"),
@@ -293,7 +295,8 @@ def test_a_scalar_comes_in_columns(client):
     ({"instances": [{"a": [1.0], "b": 1}]}, "Expecting shape [-1, 2] but got: [1, 1]"),
     ({"instances": [{"a": [1.0, 2.0], "b": 1.5}]}, "expected type: int32"),
     ({"inputs": {"a": [[1.0, 2.0]]}}, "Missing named input: b in 'inputs' object."),
-    ({"inputs": {"a": [[1.0, 2.0]] * 3, "b": [1, 2]}}, "ncompatible shapes"),
+    ({"inputs": {"a": [[1.0, 2.0]] * 3, "b": [1, 2]}},
+     "Expecting as many rows of each input. Received: a 3, b 2"),
 ])
 def test_several_inputs(client, body, expected):
     status, answer = client.json("POST", "/v1/models/two:predict", body)
@@ -301,6 +304,55 @@ def test_several_inputs(client, body, expected):
         assert status == 400 and expected in answer["error"]
     else:
         assert (status, answer) == (200, expected)
+
+
+def test_inputs_of_unequal_rows_fail_no_other_request(client):
+    """Though together they have as many rows of one input as of the other."""
+    async def ask_all():
+        return await asyncio.gather(*(client.asked("POST", "/v1/models/two:predict", {
+            "inputs": {"a": [[1.0, 2.0]] * a, "b": [1] * b}})
+            for a, b in ((2, 2), (1, 2), (2, 1))))
+
+    assert [status for status, _, _ in asyncio.run(ask_all())] == [200, 400, 400]
+
+
+def test_a_model_that_returns_other_rows_answers_each_request(client):
+    async def ask_all():
+        return await asyncio.gather(*(client.asked("POST", "/v1/models/types:predict", {
+            "inputs": [float(i)], "signature_name": "twice"}) for i in range(5)))
+
+    for _ in range(2):  # the second time nothing is shared
+        answers = asyncio.run(ask_all())
+        assert [json.loads(body) for _, _, body in answers] == [
+            {"outputs": [i, i]} for i in range(5)]
+
+
+def test_the_wrong_row_is_found_without_reading_each_row_alone(client, monkeypatch):
+    read, values = [], json_tensors._values
+    monkeypatch.setattr(json_tensors, "_values",
+                        lambda flat, dtype: read.append(len(flat)) or values(flat, dtype))
+    for wrong in (0, 1, 7_777, 19_999):
+        rows = [1.5] * 20_000
+        rows[wrong] = "x"
+        read.clear()
+        status, answer = client.json("POST", "/v1/models/half:predict", {"instances": rows})
+        assert status == 400 and answer["error"].startswith(
+            f"Failed to process element: {wrong} of 'instances' list. Error: JSON Value: \"x\"")
+        assert len(read) < 40 and sum(read) < 60_000
+
+
+def test_numbers_that_are_not_finite_are_looked_for_column_by_column(client, monkeypatch):
+    looked, isfinite = [], np.isfinite
+    monkeypatch.setattr(json_tensors.np, "isfinite",
+                        lambda value: looked.append(len(value)) or isfinite(value))
+    rows = [{"a": [1.0, NAN], "b": i} for i in range(50)]
+    _, answer = client.json("POST", "/v1/models/two:predict", {"instances": rows})
+    np.testing.assert_array_equal(answer["predictions"][49]["sum"], [50.0, NAN])
+    assert looked == [50]
+    looked.clear()
+    rows = [{"a": [1.0, 2.0], "b": i} for i in range(50)]
+    assert client.json("POST", "/v1/models/two:predict", {"instances": rows})[0] == 200
+    assert looked == [50, 50]
 
 
 # classify and regress

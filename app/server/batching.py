@@ -16,8 +16,8 @@ TURNS = 3  # of the event loop: what a request needs from its socket to the queu
 class _Waiting:
     """A request in the queue. Requests whose rows have the same shapes may share a call."""
 
-    def __init__(self, inputs, until):
-        self.inputs, self.until = inputs, until
+    def __init__(self, inputs):
+        self.inputs = inputs
         self.rows = max((len(value) for value in inputs.values() if value.ndim), default=1)
         self.shapes = {name: value.shape[1:] for name, value in inputs.items()}
         self.done = asyncio.get_running_loop().create_future()
@@ -28,36 +28,52 @@ class Batcher:
 
     Args:
         call: of {input: array} to {output: array}; it runs in a thread of `pool`, or where it is
-            short in the event loop itself: two changes of thread take longer.
+            sure to be short in the event loop itself: two changes of thread take longer.
         size: rows of a call at most, but for a single request of more.
         wait: seconds that a call waits for more rows. Without it, whatever waits while a call
             runs goes into the next one.
         parallel: calls at a time.
+        steady: whether each row takes as long as another. Else no call is sure to be short.
         seen: told the rows of each call.
     """
 
-    def __init__(self, call, pool, *, size=32, wait=0.0, parallel=1, seen=None):
+    def __init__(self, call, pool, *, size=32, wait=0.0, parallel=1, steady=False, seen=None):
         self.call, self.pool, self.size, self.wait = call, pool, size, wait
-        self.parallel, self.seen = parallel, seen
+        self.parallel, self.steady, self.seen = parallel, steady, seen
         self.waiting, self.running = deque(), 0
         self.last = math.inf, 1  # seconds and rows of the last call
+        self.alone = True  # whether the last call was of one request
 
-    async def run(self, inputs, timeout):
-        """The outputs for a request's inputs.
+    async def run(self, inputs):
+        """The outputs for a request's inputs. A request that is cancelled leaves the queue.
 
         Raises:
-            RestError: where the time is over, or the call fails.
+            RestError: where the call fails.
         """
-        request = _Waiting(inputs, time.monotonic() + timeout)
+        request = _Waiting(inputs)
+        if self._needs_no_queue(request):
+            self.running += 1  # for one turn: those that have come with it share the next call
+            asyncio.get_running_loop().call_soon(self._free)
+            return self._timed(request.inputs, request.rows)
         self.waiting.append(request)
-        if self.running < self.parallel:
+        self._begin()
+        return await request.done
+
+    def _needs_no_queue(self, request):
+        """Whether there is nobody to share a call with, and no use for a thread."""
+        return (self.alone and not self.wait and not self.waiting
+                and self.running < self.parallel and self._is_short(request.rows))
+
+    def _begin(self):
+        """Lets another call begin, if one waits and may."""
+        if self.waiting and self.running < self.parallel:
             self.running += 1
             asyncio.ensure_future(self._work())
-        try:
-            async with asyncio.timeout(timeout):
-                return await request.done
-        except TimeoutError as error:
-            raise RestError(f"Timed out after {timeout:g} seconds", "DEADLINE_EXCEEDED") from error
+
+    def _free(self):
+        """Ends the time of a call."""
+        self.running -= 1
+        self._begin()
 
     async def _work(self):
         """Calls until nothing waits."""
@@ -65,9 +81,10 @@ class Batcher:
             while self.waiting:
                 await self._gather()
                 if batch := self._taken():
+                    self.alone = len(batch) == 1
                     await self._run(batch)
         finally:
-            self.running -= 1
+            self._free()
 
     async def _gather(self):
         """Lets in what has come already; waits until a call is full, or its time is over."""
@@ -79,10 +96,10 @@ class Batcher:
 
     def _taken(self):
         """The requests of the next call, out of the queue: the first, and those that fit to it."""
-        batch, rows, left, now = [], 0, deque(), time.monotonic()
+        batch, rows, left = [], 0, deque()
         while self.waiting:
             request = self.waiting.popleft()
-            if request.done.done() or request.until < now:
+            if request.done.done():  # its time is over
                 continue
             if batch and (rows + request.rows > self.size or request.shapes != batch[0].shapes):
                 left.append(request)
@@ -95,16 +112,15 @@ class Batcher:
         return batch
 
     async def _run(self, batch):
+        """One call for a batch; where it refuses the inputs, one for each half: whose fault is it?
+        """
         try:
-            if len(batch) == 1:
-                results = [await self._called(batch[0].inputs, batch[0].rows)]
-            else:
-                rows = sum(request.rows for request in batch)
-                results = _split(await self._called(_joined(batch), rows), batch)
+            results = await self._results(batch)
         except Exception as error:
             if len(batch) > 1 and getattr(error, "status", 500) < 500:
-                for request in batch:  # whose fault is it?
-                    await self._run([request])
+                middle = len(batch) // 2
+                await self._run(batch[:middle])
+                await self._run(batch[middle:])
                 return
             results = [error] * len(batch)
         for request, result in zip(batch, results):
@@ -115,19 +131,34 @@ class Batcher:
             else:
                 request.done.set_result(result)
 
+    async def _results(self, batch):
+        """The outputs of each request."""
+        if len(batch) == 1:
+            return [await self._called(batch[0].inputs, batch[0].rows)]
+        rows = sum(request.rows for request in batch)
+        outputs = await self._called(_joined(batch), rows)
+        if any(len(value) != rows for value in outputs.values()):
+            self.size = 1  # other rows come out than its signature says: no call is shared again
+            raise RestError(f"{rows} rows went in, and others came out")
+        return _split(outputs, batch)
+
     async def _called(self, inputs, rows):
-        if self.seen:
-            self.seen(rows)
-        seconds, before = self.last
-        if seconds * max(1, rows / before) < SHORT:
+        if self._is_short(rows):
             return self._timed(inputs, rows)
         return await asyncio.get_running_loop().run_in_executor(
             self.pool, self._timed, inputs, rows)
 
+    def _is_short(self, rows):
+        seconds, before = self.last
+        return self.steady and seconds * max(1, rows / before) < SHORT
+
     def _timed(self, inputs, rows):
+        if self.seen:
+            self.seen(rows)
         began = time.perf_counter()
         outputs = self.call(inputs)
-        self.last = time.perf_counter() - began, max(1, rows)
+        if rows:  # none at all say nothing of how long one takes
+            self.last = time.perf_counter() - began, rows
         return outputs
 
 
@@ -139,9 +170,5 @@ def _joined(batch):
 def _split(outputs, batch):
     """The outputs of each request."""
     ends = np.cumsum([request.rows for request in batch])
-    for name, value in outputs.items():
-        if len(value) != ends[-1]:
-            raise RestError(f"Tensor name: {name} has {len(value)} rows for {ends[-1]}",
-                            "INTERNAL")
     return [{name: value[end - request.rows:end] for name, value in outputs.items()}
             for request, end in zip(batch, ends)]

@@ -8,12 +8,12 @@ BYTES, for what is no text) and the choice of outputs. Binary data beside the JS
 import re
 from importlib.metadata import version as installed
 from math import prod
-from urllib.parse import unquote
 
 import tensorflow as tf
 
 from app.server import json_tensors
 from app.server.errors import RestError
+from app.server.names import named
 from app.server.signatures import Tensor
 
 _MODEL = r"/v2/models/([^/]+)(?:/versions/(\d+))?"
@@ -33,10 +33,10 @@ def told(models, path):
     if path == "/v2":
         return {"name": "handgrad", "version": installed("handgrad"), "extensions": []}
     if asked := _READY.fullmatch(path):
-        loaded = models.get(unquote(asked[1]), asked[2] and int(asked[2]))
+        loaded = models.get(*named(*asked.groups()))
         return {"name": loaded.name, "ready": True}
     if asked := _METADATA.fullmatch(path):
-        loaded = models.get(unquote(asked[1]), asked[2] and int(asked[2]))
+        loaded = models.get(*named(*asked.groups()))
         signature = _signature(loaded, {})
         versions = models.models[loaded.name].available()
         return {"name": loaded.name, "versions": [str(number) for number in versions],
@@ -54,13 +54,13 @@ def parsed(body, loaded_of):
     request = json_tensors.decode(body)
     loaded = loaded_of()
     signature = _signature(loaded, request.get("parameters", {}))
-    inputs = _named(request.get("inputs"), "inputs")
+    inputs = _by_name(request.get("inputs"), "inputs")
     if inputs.keys() != signature.inputs.keys():
         raise RestError(f"'inputs' must be named: {_list(signature.inputs)}. "
                         f"Received: {_list(inputs)}")
     arrays = {name: _array(given, signature.inputs[name]) for name, given in inputs.items()}
-    chosen = _named(request.get("outputs", [{"name": name} for name in signature.outputs]),
-                    "outputs")
+    chosen = _by_name(request.get("outputs", [{"name": name} for name in signature.outputs]),
+                      "outputs")
     if unknown := chosen.keys() - signature.outputs.keys():
         raise RestError(f"'outputs' must be among: {_list(signature.outputs)}. "
                         f"Received: {_list(unknown)}")
@@ -86,7 +86,7 @@ def _signature(loaded, parameters):
     return loaded.signatures[name]
 
 
-def _named(tensors, key):
+def _by_name(tensors, key):
     """{name: tensor} of a list of objects with names."""
     if type(tensors) is not list or not tensors or not all(
             type(t) is dict and type(t.get("name")) is str for t in tensors):
@@ -117,8 +117,11 @@ def _array(given, tensor):
     parameters = given.get("parameters", {})
     if tensor.dtype == tf.string and type(parameters) is dict \
             and parameters.get("content_type") == "base64":
-        values[:] = [json_tensors.bytes_of({"b64": v.decode()}) for v in values]
-    return values.reshape(shape)
+        values[:] = [json_tensors.bytes_of({"b64": v.decode(errors="replace")}) for v in values]
+    try:
+        return values.reshape(shape)
+    except (ValueError, OverflowError) as error:  # more dimensions than NumPy has, or empty ones
+        raise RestError(f"Input '{name}' cannot have its 'shape': {error}") from error
 
 
 def _datatype(tensor):

@@ -7,31 +7,35 @@ import asyncio
 import hmac
 import re
 import time
+import traceback
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from urllib.parse import unquote
 
 import numpy as np
 
+from app.console import console
 from app.server import encoded_images, examples, json_tensors, open_inference, plain_numbers
+from app.server.admission import SMALL, Admission
 from app.server.batching import Batcher
 from app.server.errors import RestError
 from app.server.metrics import Metrics
+from app.server.names import named
 
 _MODEL = r"/v1/models/([^/:]+)(?:/versions/(\d+)|/labels/([^/:]+))?"
 _CALL = re.compile(_MODEL + r":(predict|classify|regress)", re.IGNORECASE)
 _STATUS = re.compile(_MODEL + r"(/metadata)?", re.IGNORECASE)
 _METRICS = {"/metrics", "/monitoring/prometheus/metrics"}
-_IN_THREADS = 2**16  # bytes of a body above which it is parsed in a thread
+_PARSERS = 2  # threads for JSON, which share an interpreter: more of them would hold more memory
 
 
 @dataclass(frozen=True)
 class Options:
     """batch: rows a call, 1: no batching; wait: seconds for more; queue: requests that wait.
 
-    timeout: seconds for a request; body: bytes of one; token: what `Authorization: Bearer` must
-    give; cors: whether pages of other addresses may ask; page: whether there is one at `/`.
+    timeout: seconds from a request's head to its answer, and for the head itself; body: bytes of
+    one; token: what `Authorization: Bearer` must give, None: nothing; cors: whether pages of other
+    addresses may ask; page: whether there is one at `/`; threads: calls of models at a time.
     """
 
     batch: int = 32
@@ -50,9 +54,10 @@ class Rest:
 
     def __init__(self, models, options=Options()):
         self.models, self.options, self.metrics = models, options, Metrics(models)
-        self.pool = ThreadPoolExecutor(options.threads + 1)
-        self.inside = 0  # requests that wait for a call or its end
+        self.admission = Admission(options.queue, options.timeout, options.body)
+        self.pool, self.parsers = ThreadPoolExecutor(options.threads), ThreadPoolExecutor(_PARSERS)
         self.ending = False  # connections are closed behind the next answer
+        self._told_of = set()  # where errors of ours were raised
 
     async def __call__(self, scope, receive, send):
         if scope["type"] != "http":
@@ -65,11 +70,12 @@ class Rest:
             headers |= dict(more)
         except RestError as error:
             status, body = error.status, json_tensors.dump({"error": str(error)})
-        except _Gone:
-            return
+            if status == 500:
+                self._note(error)
         except Exception as error:  # ours, never the client's
             status = 500
             body = json_tensors.dump({"error": f"{type(error).__name__}: {error}"})
+            self._note(error)
         headers[b"content-length"] = str(len(body)).encode()
         if self.ending or status == 408:  # the rest of a body that is late would be in the way
             headers[b"connection"] = b"close"
@@ -82,6 +88,27 @@ class Rest:
         await send({"type": "http.response.body",
                     "body": b"" if method == "HEAD" else body})
         self.metrics.count(path, status, time.perf_counter() - began)
+
+    def _note(self, error):
+        """Says where an error of ours was raised: once, as the metrics count how often."""
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        where = type(error), place.filename, place.lineno
+        if where not in self._told_of:
+            self._told_of.add(where)
+            console.note("".join(traceback.format_exception(error)).rstrip())
+
+    def refuses(self, scope):
+        """Whether a request is a call while the queue is full: it is counted here.
+
+        `__call__` would refuse it too, in several times the time, which the calls would lack.
+        """
+        if not self.admission.full or self.ending or scope["method"] != "POST":
+            return False
+        path = scope["raw_path"].decode("latin-1")
+        if not (_CALL.fullmatch(path) or open_inference.INFER.fullmatch(path)):
+            return False
+        self.metrics.count(path, 503, 0.0)
+        return True
 
     async def _answer(self, method, path, scope, receive):
         """(body, headers) of what goes well."""
@@ -98,15 +125,17 @@ class Rest:
         if path in _METRICS and method == "GET":
             return self.metrics.text(), [(b"content-type", b"text/plain; version=0.0.4")]
         if method == "POST" and (asked := open_inference.INFER.fullmatch(path)):
-            return await self._called(*asked.groups(), None, "infer", headers, receive)
+            return await self._called(named(*asked.groups()), "infer", receive)
         if method == "GET" and path.startswith("/v2"):
             return json_tensors.dump(open_inference.told(self.models, path)), []
         if not path.lower().startswith("/v1/"):
             raise RestError(f"Not found: {path}", "NOT_FOUND")
         if method == "POST" and (asked := _CALL.fullmatch(path)):
-            return await self._called(*asked.groups(), headers, receive)
+            *asked, method = asked.groups()
+            return await self._called(named(*asked), method.lower(), receive)
         if method == "GET" and (asked := _STATUS.fullmatch(path)):
-            return self._told(*asked.groups()), []
+            *asked, metadata = asked.groups()
+            return self._told(*named(*asked), metadata), []
         if method == "GET" and re.fullmatch(r"/v1/models/?", path, re.IGNORECASE):
             raise RestError("Missing model name in request.")
         raise RestError(f"Malformed request: {method} {path}")
@@ -132,13 +161,12 @@ class Rest:
     def _authorize(self, headers):
         token = self.options.token
         given = headers.get(b"authorization", b"")
-        if token and not hmac.compare_digest(given, b"Bearer " + token.encode()):
+        if token is not None and not hmac.compare_digest(given, b"Bearer " + token.encode()):
             raise RestError("Give the server's token: Authorization: Bearer TOKEN",
                             "UNAUTHENTICATED")
 
     def _told(self, name, version, label, metadata):
         """Status or metadata of a model."""
-        name, version, label = _named(name, version, label)
         if not metadata:
             return json_tensors.dump(
                 {"model_version_status": self.models.status(name, version, label)})
@@ -147,34 +175,25 @@ class Rest:
             "model_spec": {"name": name, "signature_name": "", "version": str(loaded.version)},
             "metadata": {"signature_def": {"signature_def": loaded.metadata}}})
 
-    async def _called(self, name, version, label, method, headers, receive):
-        self._check_queue()  # before any work is done for it, its body's arrival among it
-        body = await self._body(headers, receive)
-        self._check_queue()
-        asked, method = _named(name, version, label), method.lower()
-        if len(body) <= _IN_THREADS:
-            made = self._checked(body, asked, method)
-        else:
-            made = await self._in_thread(self._checked, body, asked, method)
-        loaded, signature, inputs, encode, alone = made
-        self.inside += 1
-        try:
-            batcher = self._batcher(loaded, signature, alone)
-            outputs = await batcher.run(inputs, self.options.timeout)
-        finally:
-            self.inside -= 1
-        large = sum(value.size for value in outputs.values()) > _IN_THREADS // 8
+    async def _called(self, asked, method, receive):
+        return await self.admission.run(receive, partial(self._outcome, asked, method))
+
+    async def _outcome(self, asked, method, body):
+        """(body, headers) of what answers a call."""
+        large = len(body) > SMALL
+        loaded, signature, inputs, encode, alone = (
+            await self._in_thread(self._checked, body, asked, method) if large
+            else self._checked(body, asked, method))
+        outputs = await self._batcher(loaded, signature, alone).run(inputs)
+        large = sum(value.size for value in outputs.values()) > SMALL // 8
         answer = await self._in_thread(encode, outputs) if large else encode(outputs)
         return answer, [(b"model-version", str(loaded.version).encode())]
-
-    def _check_queue(self):
-        if self.inside >= self.options.queue:
-            raise RestError(f"{self.inside} requests wait already: the queue is full",
-                            "UNAVAILABLE")
 
     def _checked(self, body, asked, method):
         """What `_parsed` gives, and whether the request is to have a call alone."""
         loaded, signature, inputs, encode = self._parsed(body, asked, method)
+        if signature.batched:
+            json_tensors.check_rows(inputs)
         # Those that share a call have then together no more pixels than one may have.
         most = encoded_images.MAX_PIXELS // self.options.batch
         alone = encoded_images.pixels(signature, inputs) > most
@@ -219,47 +238,12 @@ class Rest:
             made[key] = Batcher(
                 partial(loaded.call, signature), self.pool, size=options.batch if batched else 1,
                 wait=options.wait if batched else 0,
-                parallel=1 if batched else options.threads, seen=self.metrics.rows)
+                parallel=1 if batched else options.threads, steady=signature.steady,
+                seen=self.metrics.rows)
         return made[key]
 
     async def _in_thread(self, function, *arguments):
-        return await asyncio.get_running_loop().run_in_executor(self.pool, function, *arguments)
-
-    async def _body(self, headers, receive):
-        """The body of a request; what is too large is read and thrown away, to answer it."""
-        parts, size, most = [], 0, self.options.body
-        try:
-            async with asyncio.timeout(self.options.timeout):
-                while True:
-                    message = await receive()
-                    if message["type"] == "http.disconnect":
-                        raise _Gone
-                    size += len(message.get("body", b""))
-                    if size <= most:
-                        parts.append(message.get("body", b""))
-                    else:
-                        parts.clear()
-                    if not message.get("more_body"):
-                        break
-        except TimeoutError as error:
-            raise RestError(f"The request's body did not come within {self.options.timeout:g} "
-                            "seconds", "REQUEST_TIMEOUT") from error
-        if size > most:
-            raise RestError(f"The request has {size} bytes, more than the {most} that are taken",
-                            "PAYLOAD_TOO_LARGE")
-        return parts[0] if len(parts) == 1 else b"".join(parts)
-
-
-class _Gone(Exception):
-    """The client has closed the connection: nobody waits for an answer."""
-
-
-def _named(name, version, label):
-    """Name and label out of a URL, and the version as a number."""
-    if version is not None and int(version) >= 2**63:
-        raise RestError(f"Failed to convert version: {version} to numeric.")
-    return (unquote(name), None if version is None else int(version),
-            None if label is None else unquote(label))
+        return await asyncio.get_running_loop().run_in_executor(self.parsers, function, *arguments)
 
 
 def _signature(loaded, name):

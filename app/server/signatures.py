@@ -39,6 +39,12 @@ class Signature:
         both = [*self.inputs.values(), *self.outputs.values()]
         return bool(self.inputs) and all(tensor.batched for tensor in both)
 
+    @property
+    def steady(self):
+        """Whether a row is as much work as another: no texts or images, no size that is open."""
+        return all(tensor.dtype != tf.string and tensor.shape is not None
+                   and None not in tensor.shape[1:] for tensor in self.inputs.values())
+
 
 def read(folder):
     """({name: Signature}, the signatures as TensorFlow Serving's metadata has them)."""
