@@ -1,11 +1,15 @@
 """The page over HTTP: answers, and bad input as {"error": ...}."""
 
+import asyncio
 import base64
 import io
+import threading
+import time
 
 import numpy as np
 import pytest
 from PIL import Image
+from served_models import Client
 
 from app.models import build
 from app.page.model_viewer import ModelViewer
@@ -154,6 +158,64 @@ def test_too_much_is_refused(client):
                             + (2**15).to_bytes(4, "big") * 2 + bytes(9)).decode()
     answer = client.post("/page/models/net/look", json={"image": {"b64": bomb}})
     assert answer.status_code == 413 and "pixels" in answer.json()["error"]
+
+
+class Slow(Plain):
+    """Counts how many look at the same time."""
+
+    def __init__(self):
+        self.now, self.most, self.lock = 0, 0, threading.Lock()
+
+    def look(self, image):
+        with self.lock:
+            self.now += 1
+            self.most = max(self.most, self.now)
+        time.sleep(0.2)
+        with self.lock:
+            self.now -= 1
+        return super().look(image)
+
+
+@pytest.mark.parametrize("queue, seconds, body, expected", [
+    (8, 30.0, 2**20, [200] * 8), (3, 30.0, 2**20, [200] * 3 + [503] * 5),
+    (8, 0.3, 2**20, [200] * 2 + [504] * 6), (8, 30.0, 64, [413] * 8)])
+def test_questions_that_come_at_once(queue, seconds, body, expected):
+    """So many are answered at a time, wait, and for so long; none is larger than a request may be.
+    """
+    from app.page.routes import Viewers, page_router
+    from app.server.admission import Admission
+
+    slow, page = Slow(), fastapi.FastAPI()
+    page.include_router(page_router(Viewers(slow), Admission(queue, seconds, body), threads=2))
+    client = Client(page)
+
+    async def ask_all():
+        return await asyncio.gather(*(client.asked(
+            "POST", "/page/models/plain/look", {"image": ZEROS}) for _ in range(8)))
+
+    found = [status for status, _, _ in asyncio.run(ask_all())]
+    assert sorted(found) == expected and slow.most <= 2
+
+
+def test_a_body_that_does_not_come():
+    from app.page.routes import Viewers, page_router
+    from app.server.admission import Admission
+
+    page = fastapi.FastAPI()
+    page.include_router(page_router(Viewers(Plain()), Admission(8, 0.1, 2**20)))
+
+    async def ask():
+        sent = []
+
+        async def send(message):
+            sent.append(message)
+
+        scope = {"type": "http", "method": "POST", "path": "/page/models/plain/look",
+                 "headers": [], "query_string": b""}
+        await asyncio.wait_for(page(scope, asyncio.Future, send), 5)
+        return sent[0]["status"]
+
+    assert asyncio.run(ask()) == 408
 
 
 def test_port_that_is_taken(handgrad):

@@ -1,23 +1,29 @@
 """`page_router`: the page and what it asks for, over HTTP."""
 
+import asyncio
 import base64
 import binascii
 import io
 import json
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from fastapi import APIRouter, Request
-from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse, JSONResponse
 
 from app import images
 from app.errors import HandgradError, UsageError
 from app.image_header import count_pixels
 from app.page.packing import pack, pack_maps
+from app.server.admission import Admission
+from app.server.errors import RestError
 
 PAGE = Path(__file__).with_name("index.html")
 MAX_BYTES = 2**24
+MAX_SECONDS = 60.0
+MAX_QUESTIONS = 32  # that are answered or wait
 MAX_PIXELS = 2**26
 MAX_SEED = 2**31 - 2**8  # of the first image that is drawn
 # The page is one file: nothing may be loaded from elsewhere, whatever stands in it.
@@ -48,7 +54,7 @@ class _Refused(Exception):
         self.status = status
 
 
-def page_router(viewers):
+def page_router(viewers, admission=None, threads=2):
     """The routes of the page: `GET /`, and below `/page/models` what it shows.
 
     Of a classifier `look`, `occlusion` and `backward` are asked, of other tasks `answer`.
@@ -59,8 +65,11 @@ def page_router(viewers):
             `app.page.served_viewer.ServedViewer` are; its `backward` may be None; of other tasks
             `app.page.task_viewer.TaskViewer`. Both are asked at each request: models may come
             and go.
+        admission: `app.server.admission.Admission`, the bytes, seconds and number of questions.
+        threads: questions that are answered at a time.
     """
     router = APIRouter()
+    asked = _Asked(viewers, admission or Admission(MAX_QUESTIONS, MAX_SECONDS, MAX_BYTES), threads)
 
     @router.get("/", include_in_schema=False)
     def page():
@@ -78,19 +87,19 @@ def page_router(viewers):
 
     @router.post("/page/models/{name}/look")
     async def look(name: str, request: Request):
-        return await _ask(viewers, name, request, _of_image(_look))
+        return await asked(name, request, _of_image(_look))
 
     @router.post("/page/models/{name}/answer")
     async def answer(name: str, request: Request):
-        return await _ask(viewers, name, request, _task_answer)
+        return await asked(name, request, _task_answer)
 
     @router.post("/page/models/{name}/occlusion")
     async def occlude(name: str, request: Request):
-        return await _ask(viewers, name, request, _of_image(_occlusion))
+        return await asked(name, request, _of_image(_occlusion))
 
     @router.post("/page/models/{name}/backward")
     async def backward(name: str, request: Request):
-        return await _ask(viewers, name, request, _of_image(_backward))
+        return await asked(name, request, _of_image(_backward))
 
     return router
 
@@ -101,15 +110,23 @@ def _summary(viewer):
             "layers": bool(viewer.has_layers), "backward": viewer.backward is not None}
 
 
-async def _ask(viewers, name, request, question):
-    """The answer to `question(viewer, asked)`, `asked` the object that the request holds."""
-    try:
-        contents = await _contents(request)
-    except _Refused as error:
-        return JSONResponse({"error": str(error)}, error.status)
+class _Asked:
+    """Answers questions, each with a viewer and the object that its request holds."""
 
-    return await run_in_threadpool(
-        _answer, lambda: question(_find(viewers, name), _parse(contents)))
+    def __init__(self, viewers, admission, threads):
+        self.viewers, self.admission, self.pool = viewers, admission, ThreadPoolExecutor(threads)
+
+    async def __call__(self, name, request, question):
+        try:
+            return await self.admission.run(
+                request.receive, partial(self._in_thread, name, question))
+        except RestError as error:
+            return JSONResponse({"error": str(error)}, error.status)
+
+    async def _in_thread(self, name, question, contents):
+        return await asyncio.get_running_loop().run_in_executor(
+            self.pool, _answer,
+            lambda: question(_find(self.viewers, name), _parse(contents)))
 
 
 def _of_image(question):
@@ -141,16 +158,6 @@ def _find(viewers, name):
         known = ", ".join(viewers.names())
         raise _Refused(404, f"There is no model '{name}'. Known: {known}")
     return viewer
-
-
-async def _contents(request):
-    """The body of a request, refused as soon as it is too long."""
-    contents = bytearray()
-    async for part in request.stream():
-        contents += part
-        if len(contents) > MAX_BYTES:
-            raise _Refused(413, f"The request has more than the {MAX_BYTES} bytes that are read.")
-    return bytes(contents)
 
 
 def _parse(contents):
