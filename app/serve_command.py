@@ -1,8 +1,11 @@
 """`handgrad serve`, when its extra is installed."""
 
+import math
 import os
 
 from app.errors import UsageError
+
+TOKEN = "HANDGRAD_TOKEN"
 
 
 def serve(folder, host, port, latest, **options):
@@ -20,7 +23,12 @@ def serve(folder, host, port, latest, **options):
             raise UsageError(f"{name} must be at least {least}. Received: {value:g}")
     if port > 65535:
         raise UsageError(f"--port must be at most 65535. Received: {port}")
-    if not options["timeout"] > 0:
-        raise UsageError(f"--timeout must be above 0. Received: {options['timeout']:g}")
+    if not 0 < options["timeout"] < math.inf:
+        raise UsageError("--timeout must be above 0, and finite. "
+                         f"Received: {options['timeout']:g}")
+    # An empty variable is none to the command line: what was to hold the token was not set.
+    if options["token"] == "" or options["token"] is None and os.environ.get(TOKEN) == "":
+        raise UsageError(f"--token, or {TOKEN}, must not be empty: anybody could ask. Leave it "
+                         "out where that is meant. Received: ''")
     run(folder, host=host, port=port, latest=latest,
         options=Options(threads=os.cpu_count() or 1, **options))
