@@ -2,6 +2,7 @@
 
 import re
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import typer
@@ -14,6 +15,14 @@ app = typer.Typer(
     add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
     help="Proven, lean Keras layers; from a folder of images to a served model in one command.",
 )
+
+
+@app.callback(invoke_without_command=True)
+def without_command(context: typer.Context, version: o.Version = False):
+    if version:
+        print(f"handgrad {metadata.version('handgrad')}")
+    elif context.invoked_subcommand is None:
+        print(context.get_help())
 
 
 @app.command()

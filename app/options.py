@@ -31,6 +31,7 @@ def argument(kind, text):
     return Annotated[kind, typer.Argument(help=text)]
 
 
+Version = option(bool, "Show the version.", "--version")
 Json = option(bool, "One JSON object on standard output.", "--json", callback=_set("as_json"))
 Debug = option(bool, "Show the traceback of an error.", "--debug", callback=_set("debug"))
 Task = option(str, "What the network is to do: classify, segment, detect, describe or generate.")

@@ -56,6 +56,13 @@ print(sorted({{"tensorflow", "keras", "numpy", "matplotlib"}} & set(sys.modules)
         assert f"Usage: handgrad {command} " in helps
 
 
+def test_no_command_at_all(capsys):
+    assert execute(app, []) == 0
+    assert "Usage: handgrad" in capsys.readouterr().out
+    assert execute(app, ["--version"]) == 0
+    assert re.fullmatch(r"handgrad \d+\.\d+\S*\n", capsys.readouterr().out)
+
+
 def test_no_command_is_missing_here():
     assert {c.name or c.callback.__name__ for c in app.registered_commands} == set(COMMANDS)
 

@@ -115,10 +115,28 @@ def test_parts_can_be_joined_and_have_one_image_size(voc, tmp_path):
         load(str(folder))
 
 
+def test_a_category_has_one_name_in_all_parts(tmp_path):
+    for part, names in (("train", "ab"), ("valid", "ba")):
+        picture(tmp_path / part / "1.png")
+        (tmp_path / part / "boxes.json").write_text(json.dumps({
+            "images": [{"id": 1, "file_name": "1.png"}], "annotations": [],
+            "categories": [{"id": i, "name": name} for i, name in enumerate(names)]}))
+    with pytest.raises(HandgradError, match="category 0 must have one name. Received: a, and b in "
+                                            "its validation part"):
+        read_coco(tmp_path)
+
+
 def test_sixteen_bits_become_eight(voc):
     deep = np.full((30, 40), 40_000, np.uint16)
     Image.fromarray(deep).save(voc[0] / "JPEGImages" / "b.jpg", format="PNG")
     assert (read_voc(voc[0]).train.images[1] == 40_000 >> 8).all()
+
+
+def test_a_folder_without_lists_is_still_of_voc(voc):
+    for name in ("train", "test"):
+        (voc[0] / "ImageSets" / "Main" / f"{name}.txt").unlink()
+    with pytest.raises(HandgradError, match="training images in ImageSets/Main/train.txt"):
+        load(str(voc[0]))
 
 
 def test_missing_and_broken_files_of_voc(voc):

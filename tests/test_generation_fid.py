@@ -5,7 +5,10 @@ import numpy as np
 import pytest
 import scipy.linalg
 
+from app.data import batches
+from app.generation import scoring
 from app.generation.fid import Observer, frechet_distance, noise_like
+from app.split import Split
 from custom_layers import Dense, Flatten
 
 
@@ -65,6 +68,22 @@ def test_a_classifier_s_view(rng):
     some = observer.quality(drawn, compared=2)  # the distance alone is of some
     assert some.fid == observer.quality(drawn[:2]).fid
     np.testing.assert_array_equal(some.coverage, found.coverage)
+
+
+def test_the_classifier_learns_all_classes_of_data_that_are_sorted(monkeypatch):
+    monkeypatch.setattr(scoring, "MOST", 30)
+    monkeypatch.setattr(scoring, "SEEN", 30)
+    labels = np.repeat(np.arange(3, dtype=np.int32), 100)
+    images = np.random.default_rng(0).integers(0, 255, (300, 8, 8, 1), np.uint8)
+    seen = []
+
+    def spied(part, *arguments, **more):
+        seen.append(part)
+        return batches(part, *arguments, **more)
+
+    monkeypatch.setattr(scoring, "batches", spied)
+    assert scoring.classifier(Split(images, labels)).output_shape == (None, 3)
+    assert len(seen[0]) == 30 and set(seen[0].labels) == {0, 1, 2}
 
 
 def test_noise_has_the_pixels_of_the_images_and_none_of_their_places():

@@ -11,6 +11,7 @@ from app.errors import UsageError
 from app.export import export
 from app.precision import PRECISIONS, precision
 from app.runs import Config, Run
+from app.tasks import find_task
 from app.training import new_model, train
 from app.transfer import head_of
 
@@ -63,6 +64,15 @@ def test_rates_by_layer_are_known_in_mixed_float16(digits):
     train(Run.start("tuned", config), digits)
     assert Run.open("tuned").history()[0]["learning_rate"] == pytest.approx(1e-3)
     assert source.name == "mlp"
+
+
+def test_a_gan_draws_and_judges_in_float32():
+    data = find_task("generate").load("digits")
+    model = new_model(Config("dcgan", "digits", "generate", precision="mixed_bfloat16",
+                             sizes={"width": 0.1}), data)
+    for part in (model.generator, model.discriminator):
+        assert part.outputs[0].dtype == "float32"
+        assert {layer.compute_dtype for layer in part.layers} == {"float32", "bfloat16"}
 
 
 def test_an_unknown_precision_is_named():

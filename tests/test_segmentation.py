@@ -185,6 +185,12 @@ def test_a_folder_without_parts_is_divided_by_the_seed(folder):
     assert len({*data.train.files, *data.validation.files, *data.test.files}) == 10
 
 
+def change(mask, function):
+    with Image.open(mask) as image:
+        found = np.array(image)
+    Image.fromarray(function(found)).save(mask)
+
+
 def spoil(what):
     def spoiled(root):
         mask = root / "trainannot" / "01.png"
@@ -200,6 +206,9 @@ def spoil(what):
             (root / "train" / "01.png").write_bytes(b"no image")
         elif what == "classes":
             (root / "classes.txt").unlink()
+        elif what == "black and white":
+            for mask in (root / "trainannot").iterdir():
+                change(mask, lambda found: found * np.uint8(255))
         elif what == "one class":
             (root / "classes.txt").write_text("sky\n")
         elif what == "empty":
@@ -215,6 +224,7 @@ def spoil(what):
     ("colour", "a mask must hold one byte a pixel"),
     ("broken", "01.png cannot be read"),
     ("classes", "classes.txt is missing"),
+    ("black and white", "must show at least two of the classes sky, road, by the numbers 0, 1"),
     ("one class", "must name at least two classes"),
     ("empty", "val holds no image"),
 ])
@@ -223,6 +233,18 @@ def test_a_folder_that_is_wrong_is_one_clear_line(folder, what, said):
     with pytest.raises(HandgradError) as error:
         SEGMENT.load(str(folder))
     assert said in str(error.value) and "\n" not in str(error.value)
+
+
+def test_masks_of_one_bit_have_two_classes(folder):
+    before = SEGMENT.load(str(folder)).train.labels
+    for mask in (folder / "trainannot").iterdir():
+        change(mask, lambda found: found == 1)
+    np.testing.assert_array_equal(SEGMENT.load(str(folder)).train.labels, before == 1)
+
+
+def test_no_file_is_left_out(folder):
+    with pytest.raises(UsageError, match="--skip-corrupt is for classification"):
+        SEGMENT.load(str(folder), skip_corrupt=True)
 
 
 def test_an_unknown_name(tmp_path):

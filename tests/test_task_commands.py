@@ -76,6 +76,23 @@ def test_evaluating_again_finds_the_same(handgrad, place):
     assert json.loads((place / "runs" / "segment" / "metrics.json").read_text()) == metrics
 
 
+def test_sentences_are_read_by_the_words_that_were_learned(handgrad, place):
+    """Data with other words are refused, by whatever name."""
+    (place / "said").mkdir(exist_ok=True)
+    lines = []
+    for i in range(12):
+        Image.new("L", (32, 32), 20 * i).save(place / "said" / f"{i}.png")
+        lines.append(f"{i}.png#0\tA grey square.")
+    (place / "said" / "Flickr8k.token.txt").write_text("\n".join(lines))
+    code, _, err = handgrad("evaluate describe --data said")
+    assert code == 1 and "has learned the words <pad>" in err and "Received: <pad>" in err
+
+
+def test_a_generator_is_evaluated_beside_other_images(handgrad):
+    code, out, _ = handgrad("evaluate generate --data digits --json")
+    assert code == 0 and json.loads(out)["images"] == 2000
+
+
 def test_a_generator_draws(handgrad, place, tmp_path):
     code, out, _ = handgrad(f"predict saved_models/generate --to {tmp_path} --json")
     assert code == 0 and len(json.loads(out)["drawn"]) == 37
@@ -226,7 +243,11 @@ def _png(image):
 def test_what_a_task_lacks_is_said_in_a_line(handgrad):
     for line, said in (
             ("train unet --task segments", "segment"),
-            ("train lenet5 --task segment", "unet"),
+            ("train lenet5 --task segment", "'lenet5' is for --task classify"),
+            ("train unet", "'unet' is for --task segment"),
+            ("train dcgan --task generate --from generate --name g", "cannot start from another"),
+            ("train dcgan --task generate --whiten zca --name g", "--whiten is not for"),
+            ("train nic --task describe --skip-corrupt --name d", "--skip-corrupt is for"),
             ("train unet --task segment --label-smoothing 0.1", "--label-smoothing"),
             ("run --task segment --objective val_accuracy", "val_mean_iou"),
             ("run --task detect --folds 3", "--folds"),

@@ -64,7 +64,10 @@ def count_boxes(labels, classes):
 
 
 def _read(path, source, size):
-    if path.is_dir() and any(path.glob("**/ImageSets/Main")) or path.suffix == ".tar":
+    voc = (".", "*")  # where its folders are: there, or one folder deeper
+    if path.suffix == ".tar" or path.is_dir() and any(
+            list(path.glob(f"{where}/{name}")) for where in voc
+            for name in ("Annotations", "ImageSets")):
         return read_voc(path, image_size=size)
     if path.is_dir() or path.suffix == ".json" and path.is_file():
         return read_coco(path, image_size=size)

@@ -11,7 +11,7 @@ from app.detection.anchors import shaped
 from app.detection.detector import AnchorDetector, flat
 from app.detection.fitting import extremes
 from app.detection.matching import IGNORED
-from app.detection.trunk import enlarged
+from app.detection.trunk import upsampled
 from custom_layers import Add, BatchNormalization, Concatenate, Conv2D, ReLU
 from custom_layers.detection_losses import sigmoid_focal_cross_entropy, smooth_l1
 
@@ -70,7 +70,7 @@ class RetinaNet(AnchorDetector):
         for stride in sorted(self.strides, reverse=True):
             x = conv(maps[stride], 1, f"lateral{stride}")
             if above is not None:
-                larger = enlarged(above, x, f"larger{stride}")
+                larger = upsampled(above, x, f"larger{stride}")
                 x = Add(name=f"merged{stride}")([x, larger])
             above = x
             levels.insert(0, conv(x, 3, f"pyramid{stride}"))

@@ -84,7 +84,7 @@ class Parts(ResidualParts):
         return scaled(filters, self.width)
 
 
-def enlarged(x, like, name):
+def upsampled(x, like, name):
     """A feature map of twice the stride of `like`, at its size: each pixel becomes four."""
     x = UpSampling2D(2, name=name)(x)
     extra = [a - b for a, b in zip(x.shape[1:3], like.shape[1:3])]

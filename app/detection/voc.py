@@ -10,6 +10,7 @@ from app.errors import HandgradError
 from app.split import Source, Split
 
 BCCD = ("RBC", "WBC", "Platelets")
+_FOLDERS = {"Annotations", "ImageSets", "JPEGImages"}
 PARTS = {"train": "train", "validation": "val", "test": "test"}  # by our names, of ImageSets/Main
 
 
@@ -47,15 +48,16 @@ def read_voc(path, *, class_names=None, image_size=None):
 
 
 def _files(path):
-    """{path below the data set's root: the bytes}."""
+    """{path below the data set's root: the bytes}, of the files that are read."""
     if path.is_dir():
         read = {PurePosixPath(p.relative_to(path)): p.read_bytes()
-                for p in path.rglob("*") if p.is_file()}
+                for p in path.rglob("*") if _FOLDERS & set(p.parts) and p.is_file()}
     else:
         try:
             with tarfile.open(path) as archive:
                 read = {PurePosixPath(member.name): archive.extractfile(member).read()
-                        for member in archive if member.isfile()}
+                        for member in archive
+                        if _FOLDERS & set(PurePosixPath(member.name).parts) and member.isfile()}
         except (OSError, tarfile.TarError) as error:
             reason = getattr(error, "strerror", None) or error
             raise HandgradError(f"{path} could not be read as a .tar archive: {reason}") from None

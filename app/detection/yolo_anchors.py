@@ -13,7 +13,7 @@ from app.detection.decoding import detections
 from app.detection.detector import Detector, flat
 from app.detection.fitting import clusters
 from app.detection.matching import IGNORED, NEGATIVE, placed
-from app.detection.trunk import enlarged
+from app.detection.trunk import upsampled
 from custom_layers import Concatenate, Reshape, ZeroPadding2D
 from custom_layers.losses import sigmoid_cross_entropy, softmax_cross_entropy
 
@@ -153,7 +153,7 @@ class YOLO3(PriorDetector):
             filters, features = min(16 * stride, 256), maps[stride]
             if x is not None:
                 x = parts.activated(x, filters, 1, 1, f"reduce{stride}")
-                x = enlarged(x, features, f"larger{stride}")
+                x = upsampled(x, features, f"larger{stride}")
                 features = Concatenate(name=f"merged{stride}")([x, features])
             x = parts.activated(features, filters, 1, 1, f"mix{stride}")
             head = parts.activated(x, filters, 3, 1, f"head{stride}")

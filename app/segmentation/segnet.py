@@ -36,8 +36,9 @@ def segnet_basic(image_shape, classes, *, width=1.0, reduction=1, by_image=False
     """Four 7x7 convolutions of 64 filters, and four behind unpooling by indices, without ReLU.
 
     With a `reduction` of 2 the network sees images of half of the sides, each pixel the mean of
-    2x2, and its logits are enlarged by as much: a quarter of the arithmetic. Without a GPU all
-    convolutions but the first go by frequencies, in less than half of the time.
+    2x2, and its logits are enlarged by as much: a quarter of the arithmetic. Where no GPU is there
+    when it is built, all convolutions but the first go by frequencies, in less than half of the
+    time; so they do wherever it is loaded.
 
     Source: Badrinarayanan, Kendall, Cipolla, SegNet, TPAMI 2017, section 4.1. Departs from it:
     images are normalised by mean and deviation in place of their local contrast; those of all
