@@ -3,8 +3,6 @@
 How it is written, checked and published: `app.publishing`.
 """
 
-from pathlib import Path
-
 import numpy as np
 import tensorflow as tf
 
@@ -15,7 +13,7 @@ from app.formats import check_format, converted
 from app.layer_view import activations, layer_outputs, write_layers
 from app.model_card import model_card, of_file
 from app.models import served
-from app.publishing import check_name, publish, publish_file, reason, verify, writing
+from app.publishing import exporting, publish, publish_file, verify, writing
 from app.signatures import with_features, write_saved_model
 from app.warmup import write_warmup
 
@@ -58,7 +56,6 @@ def export(model, *, name, class_names, to="saved_models", card, sample_images,
         HandgradError: where the export cannot be written, or does not predict what the model
             does. Nothing is left of it then.
     """
-    check_name(name)
     _check_classes(class_names)
     _check_samples(sample_images)
     check_format(format, dtype)
@@ -67,8 +64,7 @@ def export(model, *, name, class_names, to="saved_models", card, sample_images,
     pixels = np.round(np.asarray(sample_images) * 255).astype(np.uint8)
     reference = _reference(model, pixels, class_names)
     shape = pixels.shape[1:]
-    folder = Path(to) / name
-    try:
+    with exporting(name, to) as folder:
         network = _folded(model, reference)
         known = model_card(model, name, class_names, shape,
                            {**card, "folded": count_norms(model) - count_norms(network)})
@@ -87,13 +83,6 @@ def export(model, *, name, class_names, to="saved_models", card, sample_images,
                 write_layers(model, shape, aside / "model" / "assets.extra")
             write_warmup(aside / "model" / "assets.extra", name, shape)
             return publish(aside / "model", folder, known)
-    except HandgradError:
-        raise
-    except Exception as error:
-        raise HandgradError(
-            f"The export '{name}' could not be written to {folder}: {reason(error)}. "
-            "Nothing is left of it."
-        ) from error
 
 
 def _check_classes(class_names):

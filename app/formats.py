@@ -93,7 +93,7 @@ def _interpret(interpreter, images):
 
 
 def _function(model, shape):
-    run, *_ = network(model, shape)
+    run, _ = network(model, shape)
 
     @tf.function(input_signature=[tf.TensorSpec((None, *shape), tf.float32, name="images")])
     def probabilities(images):

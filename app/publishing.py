@@ -34,6 +34,20 @@ def check_name(name):
 
 
 @contextmanager
+def exporting(name, to):
+    """The folder of an export `name` below `to`. What goes wrong in here is a line that says so."""
+    check_name(name)
+    folder = Path(to) / name
+    try:
+        yield folder
+    except HandgradError:
+        raise
+    except Exception as error:
+        raise HandgradError(f"The export '{name}' could not be written to {folder}: "
+                            f"{_reason(error)}. Nothing is left of it.") from error
+
+
+@contextmanager
 def writing(folder):
     """A folder inside `folder` to write in, and removed in the end, as is `folder` if empty.
 
@@ -133,7 +147,7 @@ def _fsync(path):
         os.close(descriptor)
 
 
-def reason(error):
+def _reason(error):
     """One line that says what went wrong."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror

@@ -50,7 +50,7 @@ def _float(x):
 
 
 def network(model, shape):
-    """(function from images to logits and features, how many it returns, variables that it reads).
+    """(function from images to logits and features, how many it returns).
 
     Its weights are constants, and there are no variables, up to `MOST_CONSTANT` bytes.
     """
@@ -59,38 +59,41 @@ def network(model, shape):
     shapes = [output.shape for output in concrete.structured_outputs]
     held = sum(v.shape.num_elements() * v.dtype.size for v in concrete.variables)
     if held > MOST_CONSTANT:
-        return concrete, len(shapes), list(concrete.variables)
+        return concrete, len(shapes)
     frozen = convert_variables_to_constants_v2(concrete, lower_control_flow=False)
 
     def run(images):
         return [tf.ensure_shape(y, s) for y, s in zip(frozen(images), shapes)]
 
-    return run, len(shapes), []
+    return run, len(shapes)
 
 
 def write_saved_model(model, class_names, shape, aside, more):
     """Writes the SavedModel of `model` to `aside/model`, with `more` functions by their names."""
-    labels = aside / "labels.txt"
+    with forward_only():
+        functions = signatures(model, class_names, shape) | more
+    write_functions(functions, class_names, aside / "model")
+    _set_method(aside / "model", "classify", CLASSIFY)
+
+
+def write_functions(functions, class_names, path):
+    """Writes a SavedModel of {signature: `tf.function`} to `path`; the names are its labels."""
+    labels = path.parent / "labels.txt"
     labels.write_text("\n".join(class_names) + "\n", encoding="utf-8")
     # Not the Keras model: tracked as well, it would store every weight a second time.
     module = tf.Module()
     module.labels = tf.saved_model.Asset(str(labels))
     with forward_only():
-        functions, variables = signatures(model, class_names, shape)
-        module.weights = [*variables, *(variable for function in more.values()
-                                        for variable in function.get_concrete_function().variables)]
+        concrete = [function.get_concrete_function() for function in functions.values()]
+        module.weights = list({id(v): v for f in concrete for v in f.variables}.values())
         tf.saved_model.save(
-            module,
-            str(aside / "model"),
-            signatures=functions | more,
-            options=tf.saved_model.SaveOptions(experimental_custom_gradients=False),
-        )
-    _set_method(aside / "model", "classify", CLASSIFY)
+            module, str(path), signatures=functions,
+            options=tf.saved_model.SaveOptions(experimental_custom_gradients=False))
 
 
 def signatures(model, class_names, shape):
-    """(functions by name, the variables that they read)."""
-    run, results, variables = network(model, shape)
+    """The functions by name."""
+    run, results = network(model, shape)
     names = tf.constant(list(class_names))
     images_spec = tf.TensorSpec((None, *shape), tf.float32, name="images")
 
@@ -129,7 +132,7 @@ def signatures(model, class_names, shape):
     found = {"serving_default": predict, "image_bytes": predict_encoded, "classify": classify}
     if results > 1:
         found["features"] = features
-    return found, variables
+    return found
 
 
 def _set_method(folder, signature, method):

@@ -5,21 +5,17 @@ A version is written, checked in a fresh process and published as those of class
 in [0, 1], NHWC) and `image_bytes` (encoded files), with what the task answers.
 """
 
-from pathlib import Path
-
 import keras
 import numpy as np
 import tensorflow as tf
 from keras.src.models.functional import Functional
 
-from app.errors import HandgradError
 from app.folding import count_norms, folded
 from app.model_card import task_card
-from app.publishing import check_name, publish, reason, verify, writing
-from app.signatures import decode
+from app.publishing import exporting, publish, verify, writing
+from app.signatures import decode, write_functions
 from app.verification import differing, plain
 from app.warmup import write_warmup
-from custom_layers.gradient import forward_only
 
 SAMPLES = 4  # that the check asks for
 
@@ -36,9 +32,7 @@ def export_task(task, model, data, *, name, to="saved_models", card):
         HandgradError: where it cannot be written, or does not answer as the model does. Nothing
             is left of it then.
     """
-    check_name(name)
-    folder = Path(to) / name
-    try:
+    with exporting(name, to) as folder:
         samples = task.samples(data, SAMPLES)
         with tf.device("CPU"):
             expected = _answers(task.signatures(model, data), samples)
@@ -46,16 +40,11 @@ def export_task(task, model, data, *, name, to="saved_models", card):
         known = task_card(task, model, name, data,
                           {**card, "folded": count_norms(model) - count_norms(network)})
         with writing(folder) as aside:
-            _write(task.signatures(network, data), data.class_names, aside / "model")
+            write_functions(task.signatures(network, data), data.class_names, aside / "model")
             verify(aside, _reference(samples, expected))
             if "image_bytes" in samples:
                 write_warmup(aside / "model" / "assets.extra", name, data.image_shape)
             return publish(aside / "model", folder, known)
-    except HandgradError:
-        raise
-    except Exception as error:
-        raise HandgradError(f"The export '{name}' could not be written to {folder}: "
-                            f"{reason(error)}. Nothing is left of it.") from error
 
 
 def image_signatures(answer, shape):
@@ -105,17 +94,3 @@ def _reference(samples, expected):
              for signature, inputs in samples.items() for name, value in inputs.items()}
     return given | {f"wanted/{signature}/{name}": value
                     for (signature, name), value in expected.items()}
-
-
-def _write(functions, class_names, path):
-    labels = path.parent / "labels.txt"
-    labels.write_text("\n".join(class_names) + "\n", encoding="utf-8")
-    # Not the Keras model: tracked as well, it would store every weight a second time.
-    module = tf.Module()
-    module.labels = tf.saved_model.Asset(str(labels))
-    with forward_only():
-        concrete = [function.get_concrete_function() for function in functions.values()]
-        module.weights = list({id(v): v for f in concrete for v in f.variables}.values())
-        tf.saved_model.save(
-            module, str(path), signatures=functions,
-            options=tf.saved_model.SaveOptions(experimental_custom_gradients=False))

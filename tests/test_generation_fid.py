@@ -71,8 +71,8 @@ def test_a_classifier_s_view(rng):
 
 
 def test_the_classifier_learns_all_classes_of_data_that_are_sorted(monkeypatch):
-    monkeypatch.setattr(scoring, "MOST", 30)
-    monkeypatch.setattr(scoring, "SEEN", 30)
+    monkeypatch.setattr(scoring, "MOST", 96)
+    monkeypatch.setattr(scoring, "SEEN", 96)
     labels = np.repeat(np.arange(3, dtype=np.int32), 100)
     images = np.random.default_rng(0).integers(0, 255, (300, 8, 8, 1), np.uint8)
     seen = []
@@ -83,7 +83,7 @@ def test_the_classifier_learns_all_classes_of_data_that_are_sorted(monkeypatch):
 
     monkeypatch.setattr(scoring, "batches", spied)
     assert scoring.classifier(Split(images, labels)).output_shape == (None, 3)
-    assert len(seen[0]) == 30 and set(seen[0].labels) == {0, 1, 2}
+    assert len(seen[0]) == 96 and set(seen[0].labels) == {0, 1, 2}
 
 
 def test_noise_has_the_pixels_of_the_images_and_none_of_their_places():

@@ -208,7 +208,7 @@ def spoil(what):
             (root / "classes.txt").unlink()
         elif what == "black and white":
             for mask in (root / "trainannot").iterdir():
-                change(mask, lambda found: found * np.uint8(255))
+                change(mask, lambda found: (found > 0) * np.uint8(255))
         elif what == "one class":
             (root / "classes.txt").write_text("sky\n")
         elif what == "empty":
