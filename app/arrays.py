@@ -53,11 +53,12 @@ def read_npz(path, class_names=None):
     or floats in [0, 1], which are scaled to 0..255 and rounded. Labels are (N,) or (N, 1).
     """
     path = Path(path)
-    if path.is_file() and not zipfile.is_zipfile(path):
-        raise HandgradError(f"{path} is no .npz archive, as `numpy.savez` writes them")
     try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
-            arrays = {key: archive[key] for key in archive.files}
+        with open(path, "rb") as file:
+            if not zipfile.is_zipfile(file):
+                raise HandgradError(f"{path} is no .npz archive, as `numpy.savez` writes them")
+            with np.load(file, allow_pickle=False) as archive:
+                arrays = {key: archive[key] for key in archive.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise HandgradError(f"{path} cannot be read as an .npz archive: {error}") from error
     names = {"train": ("x_train", "y_train"), "validation": ("x_val", "y_val")}

@@ -61,8 +61,8 @@ def transfer(model, source, *, head=None, freeze=0):
         expected = [tuple(w.shape) for w in layer.weights]
         if found != expected:
             raise UsageError(
-                f"The weights of '{source.name}' (images {_by(source.input_shape)}) do not fit "
-                f"'{model.name}' (images {_by(model.input_shape)}). The first that differ are of "
+                f"The weights of '{source.name}' (images {_by(source)}) do not fit "
+                f"'{model.name}' (images {_by(model)}). The first that differ are of "
                 f"layer '{layer.name}': expected {expected}. "
                 f"Received: {found or 'no such layer'}")
         layer.set_weights(given[layer.name].get_weights())
@@ -70,5 +70,5 @@ def transfer(model, source, *, head=None, freeze=0):
         layer.trainable = False
 
 
-def _by(shape):
-    return "x".join(map(str, shape[1:]))
+def _by(model):
+    return "x".join(map(str, model.inputs[0].shape[1:]))

@@ -21,10 +21,12 @@ ROOT = Path(__file__).parent.parent
 CLASSES = ("ant", "bée", "a name of more than 22 bytes")
 needs_compiler = pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler, cc")
 
+IMAGE = "build/digits/7.png"
+
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A folder with an export `digits`, an image `seven.png`, and the examples."""
+    """A folder with an export `digits`, an image of those of `make demo`, and the examples."""
     folder = tmp_path_factory.mktemp("place")
     model = keras.Sequential([
         keras.Input((8, 9, 3)), keras.layers.Conv2D(4, 3, activation="relu"),
@@ -32,7 +34,8 @@ def place(tmp_path_factory):
     export(model, name="digits", class_names=CLASSES, to=folder / "saved_models", card={},
            sample_images=np.zeros((1, 8, 9, 3), np.float32))
     pixels = np.random.default_rng(0).integers(0, 256, (20, 31, 3), np.uint8)
-    Image.fromarray(pixels).save(folder / "seven.png")
+    (folder / IMAGE).parent.mkdir(parents=True)
+    Image.fromarray(pixels).save(folder / IMAGE)
     (folder / "examples").symlink_to(ROOT / "examples")
     return folder
 
@@ -45,7 +48,7 @@ def port(place):
 
 @pytest.fixture(scope="module")
 def label(place):
-    (row,) = load(place / "saved_models/digits").predict_files([place / "seven.png"])
+    (row,) = load(place / "saved_models/digits").predict_files([place / IMAGE])
     return row["label"]
 
 

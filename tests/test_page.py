@@ -161,31 +161,32 @@ def test_too_much_is_refused(client):
 
 
 class Slow(Plain):
-    """Counts how many look at the same time."""
+    """Takes so many seconds for each look, and counts how many look at the same time."""
 
-    def __init__(self):
+    def __init__(self, seconds):
+        self.seconds = seconds
         self.now, self.most, self.lock = 0, 0, threading.Lock()
 
     def look(self, image):
         with self.lock:
             self.now += 1
             self.most = max(self.most, self.now)
-        time.sleep(0.2)
+        time.sleep(self.seconds)
         with self.lock:
             self.now -= 1
         return super().look(image)
 
 
-@pytest.mark.parametrize("queue, seconds, body, expected", [
-    (8, 30.0, 2**20, [200] * 8), (3, 30.0, 2**20, [200] * 3 + [503] * 5),
-    (8, 0.3, 2**20, [200] * 2 + [504] * 6), (8, 30.0, 64, [413] * 8)])
-def test_questions_that_come_at_once(queue, seconds, body, expected):
+@pytest.mark.parametrize("each, queue, seconds, body, expected", [
+    (0.2, 8, 30.0, 2**20, [200] * 8), (0.2, 3, 30.0, 2**20, [200] * 3 + [503] * 5),
+    (1.0, 8, 1.6, 2**20, [200] * 2 + [504] * 6), (0.2, 8, 30.0, 64, [413] * 8)])
+def test_questions_that_come_at_once(each, queue, seconds, body, expected):
     """So many are answered at a time, wait, and for so long; none is larger than a request may be.
     """
     from app.page.routes import Viewers, page_router
     from app.server.admission import Admission
 
-    slow, page = Slow(), fastapi.FastAPI()
+    slow, page = Slow(each), fastapi.FastAPI()
     page.include_router(page_router(Viewers(slow), Admission(queue, seconds, body), threads=2))
     client = Client(page)
 

@@ -89,7 +89,7 @@ def test_a_body_that_is_no_http():
 def test_bytes_that_begin_no_request_keep_no_connection(head, answered):
     """Empty lines, and a body that comes behind its answer."""
     began = time.monotonic()
-    answer = talked(done, head, *[b"\r\n"] * 40, pause=0.1, keep_alive=0.5)
+    answer = talked(done, head, *[b"\r\n"] * 40, pause=0.1, keep_alive=0.55)
     assert answer.endswith(answered) and time.monotonic() - began < 3
 
 

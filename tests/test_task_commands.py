@@ -64,7 +64,9 @@ def test_a_run_is_evaluated_and_shown(place, task):
     assert metrics["exported"].endswith(f"{task}/1")
     report = (place / "runs" / task / "report.html").read_text()
     assert MEASURES[task] in report
-    assert report.count("data:image/png;base64,") >= (3 if task == "generate" else 6)
+    colours = 11 if task == "segment" else 0
+    assert ("Colours" in report) == bool(colours)
+    assert report.count("data:image/png;base64,") >= colours + (3 if task == "generate" else 6)
 
 
 def test_evaluating_again_finds_the_same(handgrad, place):

@@ -14,8 +14,7 @@ from tuning.spaces import find_space
 
 
 def run_all(config, name, plan, *, to, resume, overwrite):
-    to.mkdir(parents=True, exist_ok=True)  # where it cannot be made, no search is lost
-    run, data, records = _search(config, name, plan, resume, overwrite)
+    run, data, records = _search(config, name, plan, resume, overwrite, to=to)
     best, failed = records[0], sum(r["status"] == "FAILED" for r in records)
     outcome = train_best(run, data, best, to=to, verbose=console.verbose)
     rows = {
@@ -42,9 +41,11 @@ def show_search(name):
     console.result(result, table)
 
 
-def _search(config, name, plan, resume, overwrite, crew=None):
+def _search(config, name, plan, resume, overwrite, crew=None, to=None):
     find_space(config.model, config.task)
     plan.check()
+    if to is not None:  # where it cannot be made, no search is lost
+        to.mkdir(parents=True, exist_ok=True)
     if overwrite and (RUNS / name / "search").is_dir():
         with alone(RUNS / name / "search"):  # not under a search that runs
             pass

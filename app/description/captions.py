@@ -62,6 +62,9 @@ def read_flickr8k(folder, captions=FLICKR_TOKENS, *, size=None):
     if listed and "train" not in listed:
         others = {name for names in listed.values() for name in names}
         listed["train"] = [name for name in sentences if name not in others]
+        if not listed["train"]:
+            raise HandgradError(f"{path} has no image to train on: the lists of the other parts "
+                                "name all that it has")
     if listed:  # the list of all captions has images that no part has
         kept = {name for names in listed.values() for name in names}
         sentences = {name: said for name, said in sentences.items() if name in kept}

@@ -39,7 +39,7 @@ class Admission:
         self._check_queue()  # before anything is done for it
         body = None
         try:
-            async with asyncio.timeout(self.seconds):
+            async with asyncio.timeout(self.seconds) as limit:
                 body = await self._read(receive)
                 self._check_queue()
                 self.inside += 1
@@ -48,6 +48,8 @@ class Admission:
                 finally:
                     self.inside -= 1
         except TimeoutError as error:
+            if not limit.expired():  # that of a disk, say
+                raise
             if body is None:
                 raise RestError(f"The request's body did not come within {self.seconds:g} "
                                 "seconds", "REQUEST_TIMEOUT") from error
@@ -62,7 +64,7 @@ class Admission:
 
     async def _read(self, receive):
         """A body, whose bytes are held; what is too large is read and thrown away, to answer it."""
-        body, size = bytearray(), 0
+        body, size, held = bytearray(), 0, 0
         try:
             while True:
                 message = await receive()
@@ -70,12 +72,12 @@ class Admission:
                     raise RestError("The client has gone", "CANCELLED")
                 part = message.get("body", b"")
                 size += len(part)
-                self.held -= _held(body)
                 if size <= self.most:
                     body += part
                 else:
                     body.clear()
-                self.held += _held(body)
+                self.held += _held(body) - held
+                held = _held(body)
                 if self.held > _BODIES * self.most:
                     raise RestError("The bodies of other requests take all the memory that "
                                     "there is for them", "UNAVAILABLE")
@@ -85,7 +87,7 @@ class Admission:
                 raise RestError(f"The request has {size} bytes, more than the {self.most} that "
                                 "are taken", "PAYLOAD_TOO_LARGE")
         except BaseException:
-            self.held -= _held(body)
+            self.held -= held
             raise
         return bytes(body)
 

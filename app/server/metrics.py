@@ -26,12 +26,14 @@ class Metrics:
     def rows(self, count):
         self.rows_a_call.observe(count)
 
-    def count(self, path, status, seconds):
+    def count(self, path, status, seconds=None):
+        """An answer, and how long it took; None for one that took no work."""
         found = _MODEL.match(path)
         # Names that clients make up are no labels: there would be no end of them.
         model = found[1] if found and found[1] in self.models.models else ""
         self.requests.labels(model, str(status)).inc()
-        self.seconds.labels(model).observe(seconds)
+        if seconds is not None:
+            self.seconds.labels(model).observe(seconds)
 
     def text(self):
         for name, model in self.models.models.items():

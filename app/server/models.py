@@ -39,8 +39,7 @@ class Models:
         """New folders with versions in them. A link is a model of the link's name."""
         found = [self.folder.resolve()] if self.alone else self.folder.absolute().iterdir()
         new = {path.name: Model(path, self.latest) for path in sorted(found)
-               if path.name not in self.models and path.is_dir()
-               and self._attempt(path, versions, path)}
+               if path.name not in self.models and self._attempt(path, _has_versions, path)}
         self.models = self.models | new
 
     def look(self):
@@ -99,3 +98,7 @@ class Models:
         return [{"version": str(number), "state": v.state,
                  "status": {"error_code": v.code, "error_message": v.reason}}
                 for number, v in sorted(chosen.items(), reverse=True)]
+
+
+def _has_versions(path):
+    return path.is_dir() and bool(versions(path))

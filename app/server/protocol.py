@@ -68,7 +68,9 @@ class Protocol(HttpToolsProtocol):
         self._end_with(400, msg)
 
     def _start_asgi_task(self, cycle, app):
-        answer = self.refusal and cycle.keep_alive and self.refusal(cycle.scope)
+        # What a client does not read waits in the server: then its requests go the usual way.
+        at_once = self.refusal and cycle.keep_alive and not self.flow.write_paused
+        answer = at_once and self.refusal(cycle.scope)
         if not answer:
             super()._start_asgi_task(cycle, app)
             return

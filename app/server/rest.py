@@ -26,6 +26,7 @@ _MODEL = r"/v1/models/([^/:]+)(?:/versions/(\d+)|/labels/([^/:]+))?"
 _CALL = re.compile(_MODEL + r":(predict|classify|regress)", re.IGNORECASE)
 _STATUS = re.compile(_MODEL + r"(/metadata)?", re.IGNORECASE)
 _METRICS = {"/metrics", "/monitoring/prometheus/metrics"}
+_MOST_TOLD = 100  # errors of ours that are printed
 _PARSERS = 2  # threads for JSON, which share an interpreter: more of them would hold more memory
 
 
@@ -57,7 +58,7 @@ class Rest:
         self.admission = Admission(options.queue, options.timeout, options.body)
         self.pool, self.parsers = ThreadPoolExecutor(options.threads), ThreadPoolExecutor(_PARSERS)
         self.ending = False  # connections are closed behind the next answer
-        self._told_of = set()  # where errors of ours were raised
+        self._told_of = set()  # where errors of ours were raised, and what they said
 
     async def __call__(self, scope, receive, send):
         if scope["type"] != "http":
@@ -90,11 +91,11 @@ class Rest:
         self.metrics.count(path, status, time.perf_counter() - began)
 
     def _note(self, error):
-        """Says where an error of ours was raised: once, as the metrics count how often."""
+        """Prints an error of ours: once each, and not without end; the metrics count them all."""
         place = traceback.extract_tb(error.__traceback__)[-1]
-        where = type(error), place.filename, place.lineno
-        if where not in self._told_of:
-            self._told_of.add(where)
+        what = place.filename, place.lineno, str(error)[:100]
+        if what not in self._told_of and len(self._told_of) < _MOST_TOLD:
+            self._told_of.add(what)
             console.note("".join(traceback.format_exception(error)).rstrip())
 
     def refuses(self, scope):
@@ -107,7 +108,7 @@ class Rest:
         path = scope["raw_path"].decode("latin-1")
         if not (_CALL.fullmatch(path) or open_inference.INFER.fullmatch(path)):
             return False
-        self.metrics.count(path, 503, 0.0)
+        self.metrics.count(path, 503)
         return True
 
     async def _answer(self, method, path, scope, receive):
