@@ -57,6 +57,7 @@ def read_npz(path, class_names=None):
         with open(path, "rb") as file:
             if not zipfile.is_zipfile(file):
                 raise HandgradError(f"{path} is no .npz archive, as `numpy.savez` writes them")
+            file.seek(0)
             with np.load(file, allow_pickle=False) as archive:
                 arrays = {key: archive[key] for key in archive.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
