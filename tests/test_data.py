@@ -91,7 +91,7 @@ def test_a_class_too_small_to_divide_is_named(counts):
 
 
 def test_validation_of_the_source_must_have_every_class():
-    lacking = Split(np.zeros((2, 1, 1, 1), np.uint8), np.zeros(2, np.int32))
+    lacking = Split(np.zeros((2, 4, 6, 1), np.uint8), np.zeros(2, np.int32))
     source = Source("here", ("cat", "dog"), numbered(9), lacking, numbered(9))
     with pytest.raises(HandgradError, match="validation part of here has no image of class 'dog'"):
         divide(source, validation=0.1, test=0.1, seed=0)
