@@ -5,7 +5,7 @@ import base64
 import numpy as np
 import pytest
 from served_models import Client, half, pictures, save, two, types
-from test_rest import png
+from test_rest_images import png
 
 pytest.importorskip("fastapi", reason="the extra `serve` is not installed")
 

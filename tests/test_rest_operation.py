@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from served_models import Client, half, pictures, save
-from test_rest import b64, png
+from test_rest_images import b64, png
 
 pytest.importorskip("fastapi", reason="the extra `serve` is not installed")
 
